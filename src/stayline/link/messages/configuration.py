@@ -1,0 +1,93 @@
+"""Requests and events of the Configuration Server."""
+
+import enum
+
+import msgspec
+
+from stayline.domain.objects import ConfigObject
+from stayline.link.messages.envelope import Identity
+
+
+class Login(msgspec.Struct, kw_only=True):
+    """``auth.login`` -> :class:`LoggedIn`. Allowed on a link opened without a token; the only request that is."""
+
+    user: str
+    password: str
+
+
+class LoggedIn(msgspec.Struct, kw_only=True):
+    """``token`` is signed and expires at ``identity.expires``."""
+
+    token: str
+    identity: Identity
+
+
+class Read(msgspec.Struct, kw_only=True):
+    """``config.read`` -> :class:`Changes`: everything changed after ``since`` (0: everything). With ``subscribe``
+    the link then gets event ``config.changed`` (:class:`Changes`) for each further revision."""
+
+    since: int = 0
+    subscribe: bool = False
+
+
+class Changes(msgspec.Struct, kw_only=True):
+    """Objects as they are at ``revision``; ``full`` means: forget everything else. A person's application gets only
+    its own Person object; nobody gets password hashes. ``deleted`` holds (type, name)."""
+
+    revision: int
+    full: bool
+    objects: list[ConfigObject]
+    deleted: list[tuple[str, str]] = []
+    writable: bool = True
+
+
+class OperationKind(enum.StrEnum):
+    """What one operation of a change does."""
+
+    SET_OPTION = "set-option"
+    DELETE_OPTION = "delete-option"
+    PUT = "put"
+    DELETE = "delete"
+
+
+class Operation(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """``type``/``name`` address the object; option operations use section, key, value; ``put`` uses ``object``."""
+
+    op: OperationKind
+    type: str
+    name: str
+    section: str = ""
+    key: str = ""
+    value: str = ""
+    object: ConfigObject | None = None
+
+
+class Change(msgspec.Struct, kw_only=True):
+    """``config.change`` -> :class:`ChangeMade`: all operations or none. Needs role administrator or operator."""
+
+    operations: list[Operation]
+    reason: str
+
+
+class ChangeMade(msgspec.Struct):
+    """The revision that holds the change."""
+
+    revision: int
+
+
+class GetChangeHistory(msgspec.Struct, kw_only=True):
+    """``config.history`` -> list of :class:`ChangeRecord`, newest first."""
+
+    limit: int = 50
+    type: str = ""
+    name: str = ""
+
+
+class ChangeRecord(msgspec.Struct, kw_only=True):
+    """Who changed what, when and why. ``at`` is Unix seconds."""
+
+    revision: int
+    at: float
+    by: str
+    reason: str
+    operations: list[Operation]
