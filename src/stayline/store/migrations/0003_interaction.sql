@@ -32,6 +32,8 @@ create table interaction (
     created_at    double precision not null,
     queued_at     double precision not null default 0,
     offered_at    double precision not null default 0,
+    -- The version that the offer made: an answer must be to this offer, though properties may have changed since.
+    offer_version bigint not null default 0,
     offer_deadline double precision not null default 0,
     owned_at      double precision not null default 0,
     ended_at      double precision not null default 0,
