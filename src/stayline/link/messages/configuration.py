@@ -24,21 +24,26 @@ class LoggedIn(msgspec.Struct, kw_only=True):
 
 class Read(msgspec.Struct, kw_only=True):
     """``config.read`` -> :class:`Changes`: everything changed after ``since`` (0: everything). With ``subscribe``
-    the link then gets event ``config.changed`` (:class:`Changes`) for each further revision."""
+    the link then gets event ``config.changed`` (:class:`Changes`) for each further revision. ``mark`` is the mark
+    of the revision ``since``: when the server's history has another one there (a forced switch-over lost the
+    revision), the answer is full."""
 
     since: int = 0
     subscribe: bool = False
+    mark: str = ""
 
 
 class Changes(msgspec.Struct, kw_only=True):
     """Objects as they are at ``revision``; ``full`` means: forget everything else. A person's application gets only
-    its own Person object; nobody gets password hashes. ``deleted`` holds (type, name)."""
+    its own Person object; nobody gets password hashes. ``deleted`` holds (type, name). ``mark`` identifies the
+    revision across histories (the number alone may come twice after a loss)."""
 
     revision: int
     full: bool
     objects: list[ConfigObject]
     deleted: list[tuple[str, str]] = []
     writable: bool = True
+    mark: str = ""
 
 
 class OperationKind(enum.StrEnum):
