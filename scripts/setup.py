@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 
-SYSTEM = {
+SYSTEM: dict[str, list[tuple[tuple[str, ...], str, str]]] = {
     "test": [(("chromium", "chromium-browser", "google-chrome"), "chromium", "the browser tests")],
     "bench": [(("haproxy",), "haproxy", "the proxy benchmark's reference")],
 }
@@ -68,7 +68,7 @@ def make_venv() -> None:
         return
     shutil.rmtree(VENV, ignore_errors=True)
     try:
-        import ensurepip  # noqa: F401, PLC0415  (Debian ships Python without it)
+        import ensurepip  # noqa: F401  (Debian ships Python without it)
     except ImportError:
         version = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
         if not system_install(version):
@@ -106,7 +106,9 @@ def system_parts(target: str) -> None:
     for programs, package, purpose in SYSTEM.get(target, []):
         if any(shutil.which(name) for name in programs) or system_install(package):
             continue
-        say(f"{package} is missing ({purpose} will be skipped): install it with your system's package manager")
+        say(
+            f"{package} is missing ({purpose} will be skipped): install it with your system's package manager"
+        )
 
 
 def main() -> None:
@@ -114,9 +116,11 @@ def main() -> None:
     target = sys.argv[1] if len(sys.argv) > 1 else "run"
     if target not in LOCKS:
         sys.exit(f"setup: unknown target {target!r}; use one of {', '.join(LOCKS)}")
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  (this file runs before pip could refuse)
         found = ".".join(map(str, sys.version_info[:3]))
-        sys.exit(f"setup: Stayline needs Python 3.11 or newer, this is {found}; try make PYTHON=python3.12 {target}")
+        sys.exit(
+            f"setup: Stayline needs Python 3.11 or newer, this is {found}; try make PYTHON=python3.12 {target}"
+        )
     make_venv()
     install(target)
     browser_libraries()
