@@ -293,13 +293,13 @@ class Configuration:
         )
         return rule.capacity.get(media, 0) if rule is not None and rule.enabled else 0
 
-    def site_users(self, site: str) -> list[str]:
-        """Names of the clusters tagged with a site."""
-        return [
-            app.name
-            for app in self.applications(ApplicationType.CLUSTER)
-            if app.option(WORKSPACE_SECTION, TAG_OPTION) == site
-        ]
+    def clusters(self) -> list[ConfigObject]:
+        """Enabled Application Clusters, sorted by name."""
+        return self.applications(ApplicationType.CLUSTER)
+
+    def clusters_at(self, site: str) -> list[ConfigObject]:
+        """The clusters tagged with a site."""
+        return [app for app in self.clusters() if app.option(WORKSPACE_SECTION, TAG_OPTION) == site]
 
 
 def _no_such_site(site: str, clusters: list[Cluster]) -> Refusal:

@@ -106,7 +106,7 @@ class ConfigurationClient:
         self.snapshot = Configuration()
         self.link = ConfigurationLink()
         # Called with the objects that changed (deleted ones are gone from `snapshot`), once `snapshot` is
-        new. self.changed: list[Callable[[list[ConfigObject]], None]] = []
+        new.self.changed: list[Callable[[list[ConfigObject]], None]] = []
         # Called when the link comes, goes, or plans its next attempt.
         self.on_link: list[Callable[[ConfigurationLink], None]] = []
 
