@@ -1,0 +1,219 @@
+"""``stayline site``: status, switch, history."""
+
+import asyncio
+import getpass
+import os
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stayline.cli.operator_link import operator_request
+from stayline.control.switch.journal import Record
+from stayline.domain.errors import StaylineError
+from stayline.lab.layout import default_state
+from stayline.link.messages.control import (
+    CentreStatus,
+    DatabaseStatus,
+    SiteStatus,
+    StepProgress,
+    StepState,
+    Switch,
+    SwitchMode,
+    SwitchSummary,
+)
+
+app = typer.Typer(help="Which site is active, and moving everybody to the other one.", no_args_is_help=True)
+
+State = Annotated[
+    Path | None,
+    typer.Option("--state", help="State folder (default: $STAYLINE_STATE, else .stayline here)."),
+]
+
+SWITCH_SECONDS = 600.0
+"""Longest wait for a switch; the plan itself goes on when the terminal gives up."""
+
+MARKS = {StepState.DONE: "[green]✓", StepState.SKIPPED: "[yellow]-", StepState.FAILED: "[red]✗"}
+
+
+def _fail(error: StaylineError) -> typer.Exit:
+    console = Console(stderr=True)
+    refusal = error.refusal
+    console.print(f"[red]{refusal.reason}[/red] [dim]({refusal.code})[/dim]")
+    if refusal.fix:
+        console.print(f"What helps: {refusal.fix}")
+    elif refusal.retryable:
+        after = f" in {refusal.retry_after:.0f} s" if refusal.retry_after else ""
+        console.print(f"The same command may work{after}.")
+    return typer.Exit(1)
+
+
+@app.command()
+def status(state: State = None, json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Which site is active, epoch, databases, who runs and listens, how many agents are where."""
+    folder = state or default_state()
+    try:
+        found = asyncio.run(operator_request(folder, "site.status", None, CentreStatus, timeout=10.0))
+    except StaylineError as error:
+        raise _fail(error) from error
+    if json:
+        typer.echo(msgspec.json.encode(found).decode())
+        return
+    show(found, Console())
+
+
+def show(found: CentreStatus, console: Console) -> None:
+    """Print a status for a person."""
+    active = found.active_site or "none"
+    console.print(
+        f"Active site [bold]{active}[/bold] · epoch {found.epoch} · "
+        f"disaster-recovery.eservices-site = {found.option or '(not set)'}"
+    )
+    for warning in found.warnings:
+        console.print(f"[yellow]! {warning}[/yellow]")
+    for site in found.sites:
+        _show_site(site, found, console)
+
+
+def _show_site(site: SiteStatus, found: CentreStatus, console: Console) -> None:
+    title = "active" if site.active else "passive"
+    if not site.reachable:
+        title = f"does not answer: {site.why}"
+    agents = found.agents.get(site.site, 0)
+    table = Table(title=f"{site.site} ({title}), {agents} agents", title_justify="left", expand=False)
+    for column in ("Application", "State", "Role", "Term", "Listens", "Clients", "Why"):
+        table.add_column(column)
+    if site.host is not None:
+        if site.host.database is not None:
+            table.add_row("PostgreSQL", *_database(site.host.database))
+        for process in site.host.processes:
+            report = process.report
+            listens = "" if report is None else "yes" if report.listening else "no"
+            table.add_row(
+                process.application,
+                process.state.value,
+                "" if report is None else report.role,
+                "" if report is None or not report.term else str(report.term),
+                listens,
+                "" if report is None else str(report.clients),
+                process.exit if report is None else report.why,
+            )
+    console.print(table)
+
+
+def _database(database: DatabaseStatus) -> tuple[str, str, str, str, str, str]:
+    price = {
+        "follow": "both sites while the replica follows",
+        "strict": "both sites always; stops without the replica",
+        "async": "this site only",
+    }[database.mode.value]
+    if database.role.value == "primary":
+        where = (
+            "both sites"
+            if database.synchronous
+            else f"this site only ({database.exposed_bytes} bytes exposed)"
+        )
+        note = (
+            f"{database.mode.value}: acknowledged work is on {where}; the promise is {price}. {database.why}"
+        )
+    else:
+        stream = "streaming" if database.streaming else "not streaming"
+        note = f"{stream}, {database.lag_bytes} bytes behind. {database.why}"
+    return database.role.value, f"epoch {database.epoch}", "", "", "", note.strip()
+
+
+@app.command()
+def switch(
+    site: Annotated[str, typer.Argument(help="The site to move to.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept with the switch for ever.")],
+    planned: Annotated[bool, typer.Option("--planned", help="Both sites work: nothing is lost.")] = False,
+    forced: Annotated[bool, typer.Option("--forced", help="The other site is lost.")] = False,
+    by: Annotated[str, typer.Option("--by", help="Who decides (default: your login name).")] = "",
+    state: State = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
+) -> None:
+    """Move everybody to another site. Run again after an interruption, it continues."""
+    if planned == forced:
+        typer.echo("Say either --planned (both sites work) or --forced (the other site is lost).", err=True)
+        raise typer.Exit(2)
+    mode = SwitchMode.PLANNED if planned else SwitchMode.FORCED
+    asked = Switch(target=site, mode=mode, reason=reason, by=by or _login())
+    console = Console(stderr=json)
+
+    def progress(step: StepProgress) -> None:
+        if step.state in MARKS:
+            console.print(
+                f"{MARKS[step.state]}[/] {step.number:2}/{step.total} {step.title} "
+                f"[dim]{step.seconds:6.2f} s[/dim]  {step.evidence}"
+            )
+
+    try:
+        done = asyncio.run(
+            operator_request(
+                state or default_state(),
+                "site.switch",
+                asked,
+                SwitchSummary,
+                site=site,
+                progress=progress,
+                timeout=SWITCH_SECONDS,
+            )
+        )
+    except StaylineError as error:
+        raise _fail(error) from error
+    if json:
+        typer.echo(msgspec.json.encode(done).decode())
+        return
+    _summary(done, console)
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _summary(done: SwitchSummary, console: Console) -> None:
+    lost = "not known yet" if done.interactions_lost < 0 else str(done.interactions_lost)
+    console.print(
+        f"\n[bold]{done.target} is active[/bold], epoch {done.epoch}. "
+        f"Agents: {done.agents_after} of {done.agents_before} are back; "
+        f"{done.seconds_without_service:.1f} s without service; "
+        f"open interactions {done.interactions_before} before, {done.interactions_after} after; lost: {lost}."
+    )
+    if done.why:
+        console.print(f"[dim]{done.why}[/dim]")
+
+
+@app.command()
+def history(state: State = None, json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """The journal of switches, as the reachable Solution Control Server has it."""
+    try:
+        records = asyncio.run(
+            operator_request(state or default_state(), "site.history", None, list[Record], timeout=10.0)
+        )
+    except StaylineError as error:
+        raise _fail(error) from error
+    if json:
+        for record in records:
+            typer.echo(msgspec.json.encode(record).decode())
+        return
+    table = Table()
+    for column in ("When", "Plan", "What", "Step", "s", "By", "Evidence or reason"):
+        table.add_column(column)
+    for record in records:
+        when = _clock(record.at)
+        step = record.step.value if record.step else f"{record.source} → {record.target}".strip(" →")
+        text = record.evidence or record.reason
+        table.add_row(when, record.plan, record.event.value, step, f"{record.seconds:.2f}", record.by, text)
+    Console().print(table)
+
+
+def _clock(at: float) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

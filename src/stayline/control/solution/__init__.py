@@ -1,0 +1,1 @@
+"""The Solution Control Server of a site: what an operator talks to."""
