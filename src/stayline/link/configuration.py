@@ -105,8 +105,8 @@ class ConfigurationClient:
         self._mark = ""
         self.snapshot = Configuration()
         self.link = ConfigurationLink()
-        # Called with the objects that changed (deleted ones are gone from `snapshot`), once `snapshot` is
-        new.self.changed: list[Callable[[list[ConfigObject]], None]] = []
+        # Called with the changed objects (deleted ones are gone from `snapshot`) once `snapshot` is new.
+        self.changed: list[Callable[[list[ConfigObject]], None]] = []
         # Called when the link comes, goes, or plans its next attempt.
         self.on_link: list[Callable[[ConfigurationLink], None]] = []
 
