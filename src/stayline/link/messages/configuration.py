@@ -26,17 +26,20 @@ class Read(msgspec.Struct, kw_only=True):
     """``config.read`` -> :class:`Changes`: everything changed after ``since`` (0: everything). With ``subscribe``
     the link then gets event ``config.changed`` (:class:`Changes`) for each further revision. ``mark`` is the mark
     of the revision ``since``: when the server's history has another one there (a forced switch-over lost the
-    revision), the answer is full."""
+    revision), the answer is full. ``offset`` asks for a further page of a long answer (see ``Changes.more``)."""
 
     since: int = 0
     subscribe: bool = False
     mark: str = ""
+    offset: int = 0
 
 
 class Changes(msgspec.Struct, kw_only=True):
     """Objects as they are at ``revision``; ``full`` means: forget everything else. A person's application gets only
     its own Person object; nobody gets password hashes. ``deleted`` holds (type, name). ``mark`` identifies the
-    revision across histories (the number alone may come twice after a loss)."""
+    revision across histories (the number alone may come twice after a loss). ``more`` is the offset of the next
+    page, 0 at the end; in an event it says: too long to send, read it. ``current`` is false while the server's
+    database is away or does not follow: another server may know more."""
 
     revision: int
     full: bool
@@ -44,6 +47,8 @@ class Changes(msgspec.Struct, kw_only=True):
     deleted: list[tuple[str, str]] = []
     writable: bool = True
     mark: str = ""
+    more: int = 0
+    current: bool = True
 
 
 class OperationKind(enum.StrEnum):
