@@ -121,14 +121,13 @@ class Peer:
         hello: Hello,
         *,
         certificate: Certificate | None = None,
-        identity: Identity | None = None,
         limits: Limits = SERVER_LIMITS,
         accepts: Accepts | None = None,
         remote_address: str = "",
     ) -> None:
         self.hello = hello
         self.certificate = certificate
-        self.identity = identity
+        self.identity: Identity | None = None
         self.generation = next(_generations)
         self.remote_address = remote_address
         self.limits = limits
@@ -143,16 +142,18 @@ class Peer:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[msgspec.Raw]] = {}
         self._serving: set[asyncio.Task[None]] = set()
-        self._allowed = self._methods(accepts)
+        self._accepts = accepts
+        self._allowed: frozenset[str] | None = frozenset()
         self._bucket = TokenBucket(limits.rate, limits.burst, self._loop.time()) if limits.rate > 0 else None
         wire.write_limit = limits.write_buffer
         wire.on_frame = self._frame
         wire.on_lost = self._lost
 
-    def _methods(self, accepts: Accepts | None) -> frozenset[str] | None:
-        if accepts is None or self.is_server:
+    def _methods(self) -> frozenset[str] | None:
+        if self._accepts is None or self.is_server:
             return None
-        return accepts.person_methods if self.identity is not None else accepts.anonymous_methods
+        person = self.identity is not None
+        return self._accepts.person_methods if person else self._accepts.anonymous_methods
 
     def __repr__(self) -> str:
         return f"<Peer {self.hello.application} #{self.generation} {self.remote_address}>"
@@ -184,6 +185,7 @@ class Peer:
     async def start(self, handler: Handler) -> None:
         """Give the link its handler. Raises what ``on_open`` refuses, after saying it to the other side."""
         self._handler = handler
+        self._allowed = self._methods()
         try:
             await handler.on_open(self)
         except StaylineError as error:

@@ -196,8 +196,8 @@ class Listener:
     """Accepts links on one port.
 
     ``hello()`` gives our own hello at any moment. ``handler_factory(peer)`` makes the handler of a new link; it may
-    raise RefusedError, which the opener gets instead of a welcome. ``on_higher_epoch(epoch, peer_hello)`` is told
-    when a *server* knows a higher epoch than ours (a person's claim proves nothing).
+    raise RefusedError, which the opener gets instead of a welcome. ``on_higher_epoch(epoch, peer)`` is told when
+    a *server* knows a higher epoch than ours (a person's claim proves nothing).
     """
 
     def __init__(
@@ -216,7 +216,7 @@ class Listener:
         person_limits: Limits = PERSON_LIMITS,
         server_limits: Limits = SERVER_LIMITS,
         hello_timeout: float = 10.0,
-        on_higher_epoch: Callable[[int, Hello], None] | None = None,
+        on_higher_epoch: Callable[[int, Peer], None] | None = None,
     ) -> None:
         self.hello = hello
         self.handler_factory = handler_factory
@@ -339,22 +339,23 @@ class Listener:
         if self._server is None:
             reason = f"{own.application} does not take new links at the moment."
             raise RefusedError(Refusal(code="link.closed", reason=reason, retryable=True))
-        if certificate is not None and opener.epoch > own.epoch and self.on_higher_epoch is not None:
-            self.on_higher_epoch(opener.epoch, opener)
-        refusal = check_opener(opener, own, certificate, self.accepts)
-        if refusal is not None:
-            raise RefusedError(refusal)
         server = certificate is not None
-        wire.limit_frames(self.max_frame if server else self.max_client_frame)
-        return Peer(
+        peer = Peer(
             wire,
             opener,
             certificate=certificate,
-            identity=self._identify(opener),
             limits=self.server_limits if server else self.person_limits,
             accepts=self.accepts,
             remote_address=_address(wire.transport),
         )
+        if server and opener.epoch > own.epoch and self.on_higher_epoch is not None:
+            self.on_higher_epoch(opener.epoch, peer)
+        refusal = check_opener(opener, own, certificate, self.accepts)
+        if refusal is not None:
+            raise RefusedError(refusal)
+        peer.identity = self._identify(opener)
+        wire.limit_frames(self.max_frame if server else self.max_client_frame)
+        return peer
 
     def _identify(self, opener: Hello) -> Identity | None:
         if not opener.token:

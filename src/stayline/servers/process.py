@@ -1,0 +1,253 @@
+"""The shell that every server process has in common.
+
+It reads the bootstrap file, follows the configuration, reports to the host agent every two seconds and on every
+change, logs, and turns SIGTERM, SIGINT and the end of the lifeline into ``process.stopping``.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from stayline.domain.errors import StaylineError, refuse
+from stayline.link.authority import TlsFiles, tls_files
+from stayline.link.bootstrap import Bootstrap, load_bootstrap
+from stayline.link.configuration import ConfigurationClient, configuration_endpoints
+from stayline.link.kept import KeptLink
+from stayline.link.messages.control import Report
+from stayline.link.messages.envelope import Hello, Role
+from stayline.link.peer import BaseHandler
+from stayline.link.tokens import TokenVerifier
+from stayline.link.transport import Endpoint
+from stayline.servers.logs import start_logging
+
+REPORT_SECONDS = 2.0
+HOST_AGENT_TIMEOUT = 2.0
+"""ADDP seconds of the management link."""
+
+LIFELINE_VARIABLE = "STAYLINE_LIFELINE_FD"
+"""Environment variable with the number of an inherited pipe end: end of file there means that the lab is gone."""
+
+_LIFELINE_SECONDS = 10.0
+"""How long a process may take to stop in order after its lifeline ended."""
+
+
+class ServerProcess:
+    """One server process. ``instance`` is new with each start; ``epoch`` the highest that this process has seen.
+
+    ``stopping`` is set when the process shall end in order; ``main`` returns soon after.
+    """
+
+    def __init__(self, name: str, state_dir: str | Path) -> None:
+        self.name = name
+        self.bootstrap: Bootstrap = load_bootstrap(state_dir)
+        self.tls: TlsFiles = tls_files(self.bootstrap.certificates, name)
+        self.app_type = certified_type(self.tls)
+        self.instance = f"{name}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.epoch = 0
+        self.random = random.Random()
+        self.log: structlog.stdlib.BoundLogger = structlog.get_logger("stayline.server")
+        self.stopping = asyncio.Event()
+        self.configuration = ConfigurationClient(
+            configuration_endpoints(self.bootstrap),
+            self.hello,
+            self.tls,
+            Path(self.bootstrap.state) / "cache" / f"{name}.json",
+        )
+        self._report: Callable[[], Report] = self.blank_report
+        self._pending_report = False
+        self._agent = KeptLink(
+            self._agent_endpoint,
+            self.hello,
+            BaseHandler(),
+            self.tls,
+            random=self.random,
+            on_up=lambda _: self._send_report(),
+        )
+
+    def hello(self) -> Hello:
+        """What this process says of itself on a link it opens (servers add their role on links they accept)."""
+        return Hello(
+            application=self.name,
+            type=self.app_type,
+            instance=self.instance,
+            site=self.bootstrap.site,
+            cluster=self._cluster(),
+            epoch=self.epoch,
+            role=Role.CLIENT,
+        )
+
+    def verifier(self) -> TokenVerifier:
+        """Checks the tokens of this centre."""
+        return TokenVerifier.load(self.bootstrap.keys)
+
+    def saw_epoch(self, epoch: int) -> None:
+        """Note an epoch said by another server; it only grows."""
+        self.epoch = max(self.epoch, epoch)
+
+    def _cluster(self) -> str:
+        """The cluster object that lists this application among its connections, empty when none does."""
+        for cluster in self.configuration.snapshot.clusters():
+            if any(connection.server == self.name for connection in cluster.connections):
+                return cluster.name
+        return ""
+
+    # -- reports
+
+    def blank_report(self) -> Report:
+        """A report of a process that says nothing of itself yet."""
+        return Report(
+            application=self.name,
+            type=self.app_type,
+            pid=os.getpid(),
+            instance=self.instance,
+            role=Role.CLIENT.value,
+            epoch=self.epoch,
+            term=0,
+            listening=False,
+            why="starting",
+        )
+
+    def set_report(self, provider: Callable[[], Report]) -> None:
+        """``provider()`` describes the server; pid, instance and time are filled in here."""
+        self._report = provider
+        self.report_now()
+
+    def report_now(self) -> None:
+        """Something changed: report it at the end of this turn of the loop."""
+        if not self._pending_report:
+            self._pending_report = True
+            asyncio.get_running_loop().call_soon(self._send_report)
+
+    def _send_report(self) -> None:
+        self._pending_report = False
+        peer = self._agent.peer
+        if peer is None:
+            return
+        report = msgspec.structs.replace(
+            self._report(), pid=os.getpid(), instance=self.instance, at=time.time()
+        )
+        peer.event("server.report", report)
+
+    async def _report_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            self._send_report()
+
+    def _agent_endpoint(self) -> Endpoint | None:
+        agent = self.bootstrap.host_agent
+        if agent is None:
+            return None
+        timeout = HOST_AGENT_TIMEOUT
+        return Endpoint(agent.host, agent.port, agent.application, local=timeout, remote=timeout)
+
+    # -- life
+
+    async def run(
+        self, main: "Callable[[ServerProcess], Awaitable[None]]", *, needs_configuration: bool = True
+    ) -> None:
+        """Do everything around ``main`` and return when it does."""
+        self._obey_signals()
+        self._watch_lifeline()
+        if self.bootstrap.host_agent is not None:
+            self._agent.start()
+        reports = asyncio.create_task(self._report_for_ever(), name="reports")
+        try:
+            if needs_configuration and not await self._configured():
+                return
+            self.log.info("server.started", type=self.app_type, instance=self.instance, pid=os.getpid())
+            await main(self)
+            self.log.info("server.ended", why="stopped on command" if self.stopping.is_set() else "done")
+        finally:
+            reports.cancel()
+            self._send_report()
+            await self.configuration.stop()
+            await self._agent.stop()
+
+    async def _configured(self) -> bool:
+        """Wait for a configuration, for ever if need be; False when stopped meanwhile."""
+        stopped = asyncio.create_task(self.stopping.wait())
+        try:
+            while not self.stopping.is_set():
+                start = asyncio.create_task(self.configuration.start())
+                await asyncio.wait({start, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                if not start.done():
+                    start.cancel()
+                    await asyncio.gather(start, return_exceptions=True)
+                    return False
+                try:
+                    start.result()
+                except StaylineError as error:
+                    self.log.warning("server.waits_for_configuration", why=error.refusal.reason)
+                else:
+                    return True
+            return False
+        finally:
+            stopped.cancel()
+
+    def _obey_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, f"{number.name} received")
+
+    def _stop(self, why: str) -> None:
+        if not self.stopping.is_set():
+            self.log.info("server.stopping", why=why)
+            self.stopping.set()
+
+    def _watch_lifeline(self) -> None:
+        text = os.environ.get(LIFELINE_VARIABLE, "")
+        if not text:
+            return
+        loop = asyncio.get_running_loop()
+        descriptor = int(text)
+
+        def ended() -> None:
+            with contextlib.suppress(BlockingIOError):
+                if os.read(descriptor, 64):
+                    return
+                loop.remove_reader(descriptor)
+                self._stop("the lifeline ended: whoever started the centre is gone")
+                loop.call_later(_LIFELINE_SECONDS, os._exit, 1)
+
+        os.set_blocking(descriptor, False)
+        loop.add_reader(descriptor, ended)
+
+
+def certified_type(tls: TlsFiles) -> str:
+    """The application type that a server's own certificate names. Raises RefusedError ``bootstrap.certificate``."""
+    try:
+        certificate = x509.load_pem_x509_certificate(tls.cert.read_bytes() if tls.cert else b"")
+        units = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
+        return str(units[0].value)
+    except (OSError, ValueError, IndexError) as error:
+        reason = f"There is no usable certificate {tls.cert}: {error}."
+        raise refuse("bootstrap.certificate", reason, fix="Is the application's name right?") from error
+
+
+async def run_server(
+    name: str,
+    state_dir: str | Path,
+    main: Callable[[ServerProcess], Awaitable[Any]],
+    *,
+    needs_configuration: bool = True,
+) -> None:
+    """Be the server ``name``: shell around ``main(process)``. Raises what main raises, after logging it."""
+    process = ServerProcess(name, state_dir)
+    start_logging(process.bootstrap.log_dir, name)
+    try:
+        await process.run(main, needs_configuration=needs_configuration)
+    except Exception:
+        process.log.exception("server.failed", why="an error nobody expected; the traceback tells where")
+        raise
