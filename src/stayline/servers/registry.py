@@ -23,7 +23,7 @@ MAINS: dict[ApplicationType, str] = {
     ApplicationType.CONTACT_SERVER: "stayline.servers.contact:main",
     ApplicationType.CONTACT_SERVER_PROXY: "stayline.servers.proxy:main",
     ApplicationType.CHAT_SERVER: "stayline.servers.chat:main",
-    ApplicationType.SOLUTION_CONTROL_SERVER: "stayline.control.solution:main",
+    ApplicationType.SOLUTION_CONTROL_SERVER: "stayline.servers.solution:main",
 }
 
 _WITHOUT_CONFIGURATION = frozenset({ApplicationType.CONFIGURATION_SERVER})

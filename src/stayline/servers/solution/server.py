@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from stayline.control.solution.status import Seen, centre_status
+from stayline.servers.solution.status import Seen, centre_status
 from stayline.control.switch.centre import LiveCentre
 from stayline.control.switch.engine import SwitchEngine
 from stayline.control.switch.hosts import HostClient

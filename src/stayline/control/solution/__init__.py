@@ -1,1 +1,0 @@
-"""The Solution Control Server of a site: what an operator talks to."""
