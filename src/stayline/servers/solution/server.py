@@ -10,7 +10,6 @@ from pathlib import Path
 
 import structlog
 
-from stayline.servers.solution.status import Seen, centre_status
 from stayline.control.switch.centre import LiveCentre
 from stayline.control.switch.engine import SwitchEngine
 from stayline.control.switch.hosts import HostClient
@@ -25,6 +24,7 @@ from stayline.link.messages.control import CentreStatus, Report, StepProgress, S
 from stayline.link.peer import BaseHandler, Peer, Request, unknown_method
 from stayline.link.transport import Accepts, Endpoint, Listener
 from stayline.servers.process import ServerProcess
+from stayline.servers.solution.status import Seen, centre_status
 
 log = structlog.get_logger(__name__)
 
