@@ -56,6 +56,11 @@ class StandbyView:
     next_attempt_at: float = 0.0
     ignored: int = 0
 
+    @property
+    def node_name(self) -> str:
+        """Name of the server connected to or tried (empty: none)."""
+        return self.node.application if self.node else ""
+
 
 # -- events
 # -------------------------------------------------------------------------------------------------------

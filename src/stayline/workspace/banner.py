@@ -1,0 +1,80 @@
+"""The banner's words: what is wrong, since when, what is limited, what happens next. Pure, and always
+true."""
+
+from stayline.link.messages.interaction import Ownership
+from stayline.workspace.view import Banner, BannerKind, InteractionCard, LinksView, LinkView, Phase
+
+_LIMITS = (
+    "Your interactions stay open with limited controls: case information, disposition and contact assignment
+    are " "read only; End, Transfer, Conference and Done are off."
+)
+
+
+def banner_of(
+    phase: Phase, links: LinksView, cards: list[InteractionCard], *, since: float, over: str, trying: str
+) -> Banner | None:
+    """The banner, or None when there is nothing to say.
+
+    ``since``: start of the restriction (Unix s). ``over``: why the session ended. ``trying``: what is being
+    done when the link stands but the core has not confirmed yet.
+    """
+    if phase is Phase.ENDED:
+        return Banner(
+            kind=BannerKind.ERROR, text=f"Your session has ended: {over}", since=since, next="Log in again."
+        )
+    link = links.interaction
+    if phase is Phase.RESTRICTED:
+        text = f"The Interaction Server cannot be used: {_sentence(link.why)} {_limits(links, cards)}"
+        return _with_next(BannerKind.WARNING, text, since, link, trying)
+    if phase is Phase.CONNECTING:
+        text = f"Connecting to the Interaction Server. {_sentence(link.why)}".strip()
+        return _with_next(BannerKind.INFO, text, since or link.since, link, trying)
+    if phase is Phase.READY:
+        return _minor(links, cards)
+    return None
+
+
+def _limits(links: LinksView, cards: list[InteractionCard]) -> str:
+    chats = [card for card in cards if card.state is Ownership.OWNED and card.media == "chat" and card.online]
+    if not any(card.state is Ownership.OWNED for card in cards):
+        return "No new interactions reach you."
+    if not chats:
+        return _LIMITS
+    if all(card.chat_up for card in chats):
+        return f"{_LIMITS} You can go on chatting."
+    if any(card.chat_up for card in chats):
+        return f"{_LIMITS} You can go on in the chats where Send is active."
+    return f"{_LIMITS} Messages cannot be sent either until a Chat Server is connected."
+
+
+def _minor(links: LinksView, cards: list[InteractionCard]) -> Banner | None:
+    """The core works, something beside it does not."""
+    if not links.contact.up:
+        text = f"Contacts and history cannot be used: {_sentence(links.contact.why)}"
+        return _with_next(BannerKind.INFO, text, links.contact.since, links.contact, "")
+    chatting = any(card.media == "chat" and card.online for card in cards)
+    down = next((link for link in links.chats if not link.up), None)
+    if down is not None and chatting:
+        text = f"Chat messages cannot be sent: {_sentence(down.why)} What you have sent is kept and delivered
+        later." return _with_next(BannerKind.WARNING, text, down.since, down, "")
+    return None
+
+
+def _with_next(kind: BannerKind, text: str, since: float, link: LinkView, trying: str) -> Banner:
+    if trying:
+        following, at = trying, 0.0
+    elif link.next_attempt_at:
+        following, at = "The next attempt starts by itself; nothing you typed is lost.", link.next_attempt_at
+    elif link.application:
+        following, at = f"Trying {link.application} now.", 0.0
+    else:
+        following, at = "It goes on by itself as soon as the configuration allows it.", 0.0
+    return Banner(kind=kind, text=text, since=since, next=following, next_at=at)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    if not text:
+        return ""
+    text = text[0].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else f"{text}."
