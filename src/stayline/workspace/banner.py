@@ -5,8 +5,8 @@ from stayline.link.messages.interaction import Ownership
 from stayline.workspace.view import Banner, BannerKind, InteractionCard, LinksView, LinkView, Phase
 
 _LIMITS = (
-    "Your interactions stay open with limited controls: case information, disposition and contact assignment
-    are " "read only; End, Transfer, Conference and Done are off."
+    "Your interactions stay open with limited controls: case information, disposition and contact "
+    "assignment are read only; End, Transfer, Conference and Done are off."
 )
 
 
@@ -55,8 +55,8 @@ def _minor(links: LinksView, cards: list[InteractionCard]) -> Banner | None:
     chatting = any(card.media == "chat" and card.online for card in cards)
     down = next((link for link in links.chats if not link.up), None)
     if down is not None and chatting:
-        text = f"Chat messages cannot be sent: {_sentence(down.why)} What you have sent is kept and delivered
-        later." return _with_next(BannerKind.WARNING, text, down.since, down, "")
+        text = f"Chat messages cannot be sent: {_sentence(down.why)} What you have sent is kept."
+        return _with_next(BannerKind.WARNING, text, down.since, down, "")
     return None
 
 
