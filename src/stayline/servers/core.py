@@ -12,7 +12,7 @@ it again as backup. So there is no path by which a server that lost its term goe
 import asyncio
 import enum
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -149,7 +149,7 @@ class CoreServer:
 
     async def _serve(self, watch: "asyncio.Task[None]", stopping: "asyncio.Task[bool]") -> Ending:
         campaign = asyncio.create_task(self._election.campaign(), name="campaign")
-        await asyncio.wait({campaign, stopping, self._down}, return_when=asyncio.FIRST_COMPLETED)
+        await _first(campaign, stopping, self._down)
         if not campaign.done() or self._down.done():
             campaign.cancel()
             await asyncio.gather(campaign, return_exceptions=True)
@@ -158,7 +158,7 @@ class CoreServer:
         await self._become_primary(campaign.result())
         lost = asyncio.ensure_future(self._lock_lost())
         try:
-            await asyncio.wait({stopping, self._down, lost}, return_when=asyncio.FIRST_COMPLETED)
+            await _first(stopping, self._down, lost)
         finally:
             lost.cancel()
             await asyncio.gather(lost, return_exceptions=True)
@@ -214,15 +214,15 @@ class CoreServer:
             self.process.tls,
             host=host,
             port=port,
-            accepts=Accepts(servers=None, persons=False, anonymous=False),
-            verify=None,
+            accepts=Accepts(),
             on_higher_epoch=self._met_higher_epoch,
         )
 
-    def _met_higher_epoch(self, epoch: int, peer: Peer | None) -> None:
-        if self.role is Role.PRIMARY and epoch > self.epoch:
-            name = peer.hello.application if peer else "a peer"
-            self.step_down(f"{name} has seen epoch {epoch}, this server acts under {self.epoch}")
+    def _met_higher_epoch(self, epoch: int, opener: Peer) -> None:
+        if self.role is Role.PRIMARY:
+            self.step_down(
+                f"{opener.hello.application} has seen epoch {epoch}, this server acts under {self.epoch}"
+            )
 
     # -- the partner -----------------------------------------------------------------------------------------
 
@@ -292,7 +292,7 @@ class CoreServer:
         )
 
 
-_SILENT = frozenset({"link.timeout", "link.hello_timeout", "link.silent"})
+_SILENT = frozenset({"link.timeout"})
 
 
 class _CoreHandler(BaseHandler):
@@ -331,7 +331,7 @@ class _PartnerHandler(BaseHandler):
 
     def on_closed(self, peer: Peer, why: str) -> None:
         self.why = why
-        self.silent = "addp" in why.lower()
+        self.silent = peer.silent
         self.ended.set()
 
 
@@ -345,3 +345,8 @@ def not_primary(core: CoreServer) -> RefusedError:
         epoch=core.epoch,
         term=core.term,
     )
+
+
+async def _first(*waits: "asyncio.Future[Any]") -> None:
+    """Return when one of them is done; none is cancelled."""
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -213,3 +213,16 @@ class Signal(msgspec.Struct, kw_only=True):
     party: Party
     kind: str
     name: str = ""
+
+
+class Settle(msgspec.Struct, kw_only=True):
+    """Event ``chat.settle`` (UCS -> one Chat Server): the session has ended and the Interaction Server must be told.
+    Repeated, to another Chat Server if need be, until ``chat.settled`` comes."""
+
+    state: ChatState
+
+
+class ChatSettled(msgspec.Struct):
+    """``chat.settled`` (Chat Server) -> :class:`ChatState`: the Interaction Server knows that the session ended."""
+
+    session: str

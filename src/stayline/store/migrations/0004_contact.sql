@@ -1,4 +1,6 @@
 -- Contacts, chat sessions and transcripts (Contact Server).
+--
+-- Times are Unix seconds given by the primary that wrote the row; 0 means "not yet".
 
 CREATE TABLE contact (
     id          text PRIMARY KEY,
@@ -6,8 +8,8 @@ CREATE TABLE contact (
     attributes  jsonb NOT NULL,
     version     bigint NOT NULL DEFAULT 1,
     last_key    text NOT NULL DEFAULT '',   -- idempotency key of the change that made this version
-    created_at  timestamptz NOT NULL DEFAULT now(),
-    changed_at  timestamptz NOT NULL DEFAULT now(),
+    created_at  double precision NOT NULL,
+    changed_at  double precision NOT NULL,
     epoch       bigint NOT NULL,
     term        bigint NOT NULL
 );
@@ -37,8 +39,8 @@ CREATE TABLE chat_session (
     ended_by    text NOT NULL DEFAULT '',
     settled     boolean NOT NULL DEFAULT false,   -- the Interaction Server knows of the end
     last_seq    bigint NOT NULL DEFAULT 0,
-    created_at  timestamptz NOT NULL DEFAULT now(),
-    ended_at    timestamptz,
+    created_at  double precision NOT NULL,
+    ended_at    double precision NOT NULL DEFAULT 0,
     version     bigint NOT NULL DEFAULT 1,
     epoch       bigint NOT NULL,
     term        bigint NOT NULL
@@ -58,7 +60,7 @@ CREATE TABLE chat_entry (
     name        text NOT NULL,
     usr         text NOT NULL DEFAULT '',
     text        text NOT NULL DEFAULT '',
-    at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    at          double precision NOT NULL,
     epoch       bigint NOT NULL,
     term        bigint NOT NULL,
     PRIMARY KEY (session, seq),
