@@ -5,17 +5,29 @@ import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import TypeVar
 
 import msgspec
 import structlog
 
-from stayline.domain.errors import LinkLostError, Refusal, RefusedError, StaylineError, refuse
-from stayline.link.frames import malformed
+from stayline.domain.errors import LinkLostError, Refusal, RefusedError, StaylineError
+from stayline.link.handlers import BaseHandler, Handler, Request, read, unknown_method
 from stayline.link.handshake import Accepts, Certificate
 from stayline.link.messages.envelope import EMPTY, Frame, Hello, Identity, Kind, RoleChanged
 from stayline.link.rate import TokenBucket
 from stayline.link.wire import LINGER_SECONDS, Wire
+
+__all__ = [
+    "PERSON_LIMITS",
+    "SERVER_LIMITS",
+    "BaseHandler",
+    "Handler",
+    "Limits",
+    "Peer",
+    "Request",
+    "read",
+    "unknown_method",
+]
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -37,73 +49,6 @@ class Limits:
 
 PERSON_LIMITS = Limits(rate=50.0, burst=200)
 SERVER_LIMITS = Limits(in_flight=16_384, write_buffer=64 * 1024 * 1024)
-
-
-@functools.lru_cache(maxsize=512)
-def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind)
-
-
-def read(payload: msgspec.Raw, kind: type[T], what: str = "message") -> T:
-    """Decode a payload. Raises RefusedError ``message.malformed`` naming the field; ``what`` is the method's name."""
-    try:
-        value: T = _decoder(cast(Any, kind)).decode(payload)
-    except msgspec.MsgspecError as error:
-        raise RefusedError(malformed(error, "message.malformed", what)) from error
-    except UnicodeDecodeError as error:
-        raise refuse("message.malformed", f"The {what} is not UTF-8: {error.reason}.") from error
-    return value
-
-
-class Request(NamedTuple):
-    """A request of the other side. ``key`` is its idempotency key, ``channel`` the client behind a proxy (0: none)."""
-
-    method: str
-    payload: msgspec.Raw
-    key: str
-    channel: int
-
-    def read(self, kind: type[T]) -> T:
-        """The parameters. Raises RefusedError ``message.malformed`` naming the field."""
-        return read(self.payload, kind, self.method)
-
-
-class Handler(Protocol):
-    """What an application does with its links."""
-
-    async def on_open(self, peer: "Peer") -> None:
-        """The link stands; requests and events wait until this returns. RefusedError closes the link with it."""
-
-    async def on_request(self, peer: "Peer", request: Request) -> object:
-        """Answer a request: the returned struct is the reply (None: an empty one); StaylineError refuses it."""
-
-    def on_event(self, peer: "Peer", name: str, payload: msgspec.Raw, channel: int, seq: int) -> None:
-        """An event arrived. RefusedError (a malformed one) closes the link with it."""
-
-    def on_closed(self, peer: "Peer", why: str) -> None:
-        """The link is gone."""
-
-
-class BaseHandler:
-    """A handler that refuses every request and ignores everything else: to subclass."""
-
-    async def on_open(self, peer: "Peer") -> None:
-        """Nothing to prepare."""
-
-    async def on_request(self, peer: "Peer", request: Request) -> object:
-        """No method is known here."""
-        raise unknown_method(request.method)
-
-    def on_event(self, peer: "Peer", name: str, payload: msgspec.Raw, channel: int, seq: int) -> None:
-        """Unknown events are no error: newer versions may send more."""
-
-    def on_closed(self, peer: "Peer", why: str) -> None:
-        """Nothing to clean."""
-
-
-def unknown_method(method: str) -> RefusedError:
-    """The refusal of a method that is not served on this link."""
-    return refuse("method.unknown", f"There is no method {method!r} here.", field="m")
 
 
 class Peer:
@@ -239,7 +184,8 @@ class Peer:
 
     def set_raw(self, callback: Callable[[Frame], None] | None, *, everything: bool = False) -> None:
         """Give request, reply, error and event frames to ``callback`` instead of the handler: those with a channel
-        (a proxy's link to its core), or all with ``everything`` (a proxy's link to its client)."""
+        (a proxy's link to its core), or all with ``everything`` (a proxy's link to its client). A RefusedError
+        of the callback ends the link with it."""
         self._raw = callback
         self._raw_everything = everything
 
@@ -262,9 +208,7 @@ class Peer:
     def _frame(self, frame: Frame) -> None:
         kind = frame.t
         if kind is Kind.REPLY or kind is Kind.ERROR:
-            if self._raw is not None and (frame.c or self._raw_everything):
-                self._raw(frame)
-            else:
+            if not self._unread(frame):
                 self._answer(frame)
         elif kind is Kind.REQUEST or kind is Kind.EVENT:
             self._incoming(frame)
@@ -294,12 +238,22 @@ class Peer:
             if frame.t is Kind.REQUEST:
                 self._refuse(frame, refusal)
             return
-        if self._raw is not None and (frame.c or self._raw_everything):
-            self._raw(frame)
-        elif frame.t is Kind.REQUEST:
+        if self._unread(frame):
+            return
+        if frame.t is Kind.REQUEST:
             self._serve(frame)
         else:
             self._event(frame)
+
+    def _unread(self, frame: Frame) -> bool:
+        """Give the frame to the raw callback, if it is for it."""
+        if self._raw is None or not (frame.c or self._raw_everything):
+            return False
+        try:
+            self._raw(frame)
+        except StaylineError as error:
+            self._wire.say_bye(error.refusal, error.refusal.reason)
+        return True
 
     def _wait_for_opening(self, frame: Frame) -> None:
         if len(self._early) < self.limits.in_flight:

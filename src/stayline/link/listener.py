@@ -1,0 +1,208 @@
+"""Accepting links on one port. TLS 1.3 always."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import msgspec
+import structlog
+
+from stayline.domain.errors import Refusal, RefusedError, StaylineError
+from stayline.link.authority import TlsFiles, server_context
+from stayline.link.handshake import Accepts, check_opener
+from stayline.link.messages.envelope import (
+    MAX_CLIENT_FRAME_BYTES,
+    MAX_FRAME_BYTES,
+    Frame,
+    Hello,
+    Identity,
+    Kind,
+)
+from stayline.link.opening import address_of, certificate_of, read_hello
+from stayline.link.peer import PERSON_LIMITS, SERVER_LIMITS, Handler, Limits, Peer
+from stayline.link.tokens import TokenVerifier
+from stayline.link.wire import LINGER_SECONDS, Wire
+
+log = structlog.get_logger(__name__)
+_HELLO_FRAME_BYTES = 16_384
+_FULL_RETRY_SECONDS = 1.0
+
+
+class Listener:
+    """Accepts links on one port.
+
+    ``hello()`` gives our own hello at any moment. ``handler_factory(peer)`` makes the handler of a new link; it may
+    raise RefusedError, which the opener gets instead of a welcome. ``on_higher_epoch(epoch, peer)`` is told when
+    a *server* knows a higher epoch than ours (a person's claim proves nothing).
+    """
+
+    def __init__(
+        self,
+        hello: Callable[[], Hello],
+        handler_factory: Callable[[Peer], Handler],
+        tls: TlsFiles,
+        *,
+        host: str,
+        port: int,
+        accepts: Accepts,
+        verify: TokenVerifier | None = None,
+        max_connections: int = 12_000,
+        max_frame: int = MAX_FRAME_BYTES,
+        max_client_frame: int = MAX_CLIENT_FRAME_BYTES,
+        person_limits: Limits = PERSON_LIMITS,
+        server_limits: Limits = SERVER_LIMITS,
+        hello_timeout: float = 10.0,
+        on_higher_epoch: Callable[[int, Peer], None] | None = None,
+    ) -> None:
+        self.hello = hello
+        self.handler_factory = handler_factory
+        self.tls = tls
+        self.host = host
+        self.port = port
+        self.accepts = accepts
+        self.verify = verify
+        self.max_connections = max_connections
+        self.max_frame = max_frame
+        self.max_client_frame = max_client_frame
+        self.person_limits = person_limits
+        self.server_limits = server_limits
+        self.hello_timeout = hello_timeout
+        self.on_higher_epoch = on_higher_epoch
+        self.peers: set[Peer] = set()
+        self.openings: set[Wire] = set()
+        self._server: asyncio.Server | None = None
+        self._starting: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the port accepts connections."""
+        return self._server is not None
+
+    async def open(self) -> None:
+        """Listen. Port 0 takes a free one, which ``port`` then says. Raises OSError when the port is taken."""
+        if self._server is not None:
+            return
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            self._wire,
+            self.host,
+            self.port,
+            ssl=server_context(self.tls),
+            backlog=1_024,
+            reuse_address=True,
+            ssl_handshake_timeout=self.hello_timeout,
+            ssl_shutdown_timeout=LINGER_SECONDS,
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self, refusal: Refusal | None = None, *, drop: bool) -> None:
+        """Close the port. ``drop``: also say bye (with ``refusal``) on all live links and wait for their end."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        if not drop:
+            return
+        for wire in list(self.openings):
+            wire.say_bye(refusal, "the listener closed", Kind.REFUSED)
+        leaving = list(self.peers)
+        for peer in leaving:
+            peer.hang_up(refusal)
+        waiting = [peer.closed for peer in leaving if not peer.closed.done()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=LINGER_SECONDS + 1.0)
+
+    # -- one incoming connection
+
+    def _wire(self) -> Wire:
+        # Only the hello is read with this limit; what follows has the limit of what the hello proved.
+        return Wire(
+            self._connected, max_frame=_HELLO_FRAME_BYTES, write_limit=self.person_limits.write_buffer
+        )
+
+    def _connected(self, wire: Wire) -> None:
+        if len(self.peers) + len(self.openings) >= self.max_connections:
+            reason = f"{self.hello().application} has its {self.max_connections} connections already."
+            self._refuse(
+                wire,
+                Refusal(code="link.full", reason=reason, retryable=True, retry_after=_FULL_RETRY_SECONDS),
+            )
+            return
+        self.openings.add(wire)
+        timer = asyncio.get_running_loop().call_later(self.hello_timeout, self._no_hello, wire)
+
+        def on_frame(frame: Frame) -> None:
+            timer.cancel()
+            self.openings.discard(wire)
+            self._opening(wire, frame)
+
+        def on_lost(why: str) -> None:
+            timer.cancel()
+            self.openings.discard(wire)
+
+        wire.on_frame, wire.on_lost = on_frame, on_lost
+
+    def _no_hello(self, wire: Wire) -> None:
+        reason = f"No hello within {self.hello_timeout:g} s."
+        self._refuse(wire, Refusal(code="hello.timeout", reason=reason, retryable=True))
+
+    def _refuse(self, wire: Wire, refusal: Refusal, application: str = "") -> None:
+        log.warning("link.refused", who=application, code=refusal.code, why=refusal.reason)
+        wire.say_bye(refusal, refusal.reason, Kind.REFUSED)
+
+    def _opening(self, wire: Wire, frame: Frame) -> None:
+        application = ""
+        try:
+            opener = read_hello(frame, Kind.HELLO)
+            application = opener.application
+            peer = self._admit(wire, opener)
+            handler = self.handler_factory(peer)
+        except StaylineError as error:
+            self._refuse(wire, error.refusal, application)
+            return
+        wire.send(Frame(Kind.WELCOME, p=msgspec.Raw(msgspec.json.encode(self.hello()))))
+        wire.start_addp(opener.remote)
+        self.peers.add(peer)
+        peer.closed.add_done_callback(lambda _: self.peers.discard(peer))
+        task = asyncio.get_running_loop().create_task(self._start(peer, handler))
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+
+    def _admit(self, wire: Wire, opener: Hello) -> Peer:
+        """Check the opener. Raises RefusedError."""
+        assert wire.transport is not None
+        own = self.hello()
+        certificate = certificate_of(wire.transport)
+        if self._server is None:
+            reason = f"{own.application} does not take new links at the moment."
+            raise RefusedError(Refusal(code="link.closed", reason=reason, retryable=True))
+        server = certificate is not None
+        peer = Peer(
+            wire,
+            opener,
+            certificate=certificate,
+            limits=self.server_limits if server else self.person_limits,
+            accepts=self.accepts,
+            remote_address=address_of(wire.transport),
+        )
+        if server and opener.epoch > own.epoch and self.on_higher_epoch is not None:
+            self.on_higher_epoch(opener.epoch, peer)
+        refusal = check_opener(opener, own, certificate, self.accepts)
+        if refusal is not None:
+            raise RefusedError(refusal)
+        peer.identity = self._identify(opener)
+        wire.limit_frames(self.max_frame if server else self.max_client_frame)
+        return peer
+
+    def _identify(self, opener: Hello) -> Identity | None:
+        if not opener.token:
+            return None
+        if self.verify is None:
+            reason = f"{self.hello().application} cannot check tokens."
+            raise RefusedError(Refusal(code="token.invalid", reason=reason, field="token"))
+        return self.verify.identity(opener.token, time.time())
+
+    async def _start(self, peer: Peer, handler: Handler) -> None:
+        try:
+            await peer.start(handler)
+        except StaylineError as error:
+            log.warning("link.refused", who=peer.hello.application, code=error.refusal.code, why=str(error))
