@@ -1,0 +1,78 @@
+"""Is a server running in this data folder? Answered from the kernel, not from what ``postmaster.pid`` claims."""
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True)
+class Lock:
+    """``postmaster.pid``: who wrote it, and when (Unix seconds)."""
+
+    pid: int
+    started: float
+
+
+def read_lock(data: Path) -> Lock | None:
+    """The content of the lock file; None when there is none or it is not whole."""
+    try:
+        lines = (data / "postmaster.pid").read_text().splitlines()
+        return Lock(pid=abs(int(lines[0])), started=float(lines[2]))
+    except (FileNotFoundError, ValueError, IndexError):
+        return None
+
+
+def running_postmaster(data: Path) -> int | None:
+    """The pid of the live postmaster of ``data``: named by the lock file, running postgres, in this folder.
+
+    A zombie, a stranger that got the pid later and a server of another folder are all None.
+    """
+    lock = read_lock(data)
+    if lock is None or not is_server(lock.pid, data):
+        return None
+    return lock.pid
+
+
+def is_server(pid: int, data: Path) -> bool:
+    """Whether ``pid`` is a live postgres process whose working folder is ``data``."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return process.name().startswith("postgres") and Path(process.cwd()) == data.resolve()
+    except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError):
+        return False
+
+
+def lingering(data: Path) -> list[int]:
+    """Every live postgres process of the data folder (a postmaster's children outlive its SIGKILL for a moment)."""
+    found = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in found if is_server(pid, data)]
+
+
+def kill_all(data: Path) -> int:
+    """SIGKILL every process of the data folder; how many there were."""
+    victims = lingering(data)
+    for pid in victims:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    return len(victims)
+
+
+def clear_stale_lock(data: Path) -> str:
+    """Remove a lock file that no live server stands behind; the sentence that says so, or nothing.
+
+    PostgreSQL itself refuses to start as long as *any* process of its account has the pid in the file: a zombie that
+    nobody has reaped, or a stranger. Only call this when :func:`lingering` is empty.
+    """
+    lock = read_lock(data)
+    path = data / "postmaster.pid"
+    if lock is None and not path.exists():
+        return ""
+    path.unlink(missing_ok=True)
+    return f"removed a stale postmaster.pid (pid {lock.pid if lock else 'unreadable'} is no server of this folder)"

