@@ -7,14 +7,12 @@ force; it is also kept on disk, so that a process can start during an outage.
 """
 
 import asyncio
-import contextlib
 import random as random_module
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import msgspec
 import structlog
@@ -25,32 +23,27 @@ from stayline.domain.topology import Configuration
 from stayline.link.authority import TlsFiles
 from stayline.link.bootstrap import Bootstrap
 from stayline.link.configuration_cache import Copy, load_cache, save_cache
+from stayline.link.configuration_requests import ConfigurationRequests
 from stayline.link.messages.configuration import (
-    Change,
-    ChangeMade,
-    ChangeRecord,
     Changes,
-    GetChangeHistory,
-    LoggedIn,
-    Login,
-    Operation,
     Read,
 )
 from stayline.link.messages.envelope import Hello
-from stayline.link.peer import BaseHandler, Peer
+from stayline.link.peer import BaseHandler, Peer, read
 from stayline.link.transport import Endpoint, connect
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 RETRY_FIRST = 0.1
 """Seconds before the second round through the list; doubles with each round up to :data:`RETRY_CAP`."""
 
 RETRY_CAP = 3.0
 
-ELSEWHERE = frozenset({"config.read_only", "config.unavailable", "link.refused", "link.busy"})
-"""Refusals that another Configuration Server may answer differently."""
+MAX_EARLY = 1000
+"""Events kept while an answer is under way."""
+
+LOOK_AROUND = (1.5, 3.0)
+"""Seconds (drawn between) after which a client of a server that is not current looks for one that is."""
 
 
 def configuration_endpoints(bootstrap: Bootstrap, local: float = 2.0, remote: float = 2.0) -> list[Endpoint]:
@@ -70,12 +63,13 @@ class ConfigurationLink:
     application: str = ""
     site: str = ""
     writable: bool = False
+    current: bool = True
     since: float = 0.0
     why: str = "not started"
     next_attempt_at: float = 0.0
 
 
-class ConfigurationClient:
+class ConfigurationClient(ConfigurationRequests):
     """See the module. ``endpoints`` in order of preference; ``hello`` is called for every attempt;
     ``cache_path`` is the copy on disk (None: none); ``token`` gives a person's token (None: a server, proven
     by its certificate)."""
@@ -91,18 +85,16 @@ class ConfigurationClient:
         random: random_module.Random | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._endpoints = list(endpoints)
-        self._hello = hello
-        self._tls = tls
+        super().__init__(endpoints, hello, tls, token)
         self._cache_path = cache_path
-        self._token = token
         self._random = random or random_module.Random()
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
         self._saving: asyncio.Task[None] | None = None
-        self._peer: Peer | None = None
+        self._rereading: asyncio.Task[None] | None = None
+        self._turned = asyncio.Event()
         self._known = asyncio.Event()
-        self._mark = ""
+        self.mark = ""
         self.snapshot = Configuration()
         self.link = ConfigurationLink()
         # Called with the changed objects (deleted ones are gone from `snapshot`) once `snapshot` is new.
@@ -115,12 +107,12 @@ class ConfigurationClient:
         """Revision of :attr:`snapshot`."""
         return self.snapshot.revision
 
-    @property
-    def peer(self) -> Peer | None:
-        """The live link, or None."""
-        return self._peer
-
     # -- life ------------------------------------------------------------------------------------------
+
+    def start_following(self) -> None:
+        """Connect and keep connected, without waiting for anything."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="configuration-link")
 
     async def start(self, timeout: float = 15.0, grace: float = 2.0) -> None:
         """Connect and keep connected. Returns when there is a configuration to work with: from a server, or
@@ -128,8 +120,7 @@ class ConfigurationClient:
         (``config.unreachable``) when there is neither after ``timeout`` seconds; attempts go on until
         :meth:`stop` all the same."""
         cached = await asyncio.to_thread(load_cache, self._cache_path) if self._cache_path else None
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="configuration-link")
+        self.start_following()
         try:
             async with asyncio.timeout(timeout if cached is None else grace):
                 await self._known.wait()
@@ -144,83 +135,10 @@ class ConfigurationClient:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        if self._saving is not None:
-            await self._saving
-
-    # -- requests --------------------------------------------------------------------------------------
-
-    async def login(self, user: str, password: str) -> LoggedIn:
-        """Prove a person by password at any Configuration Server, on a link of its own. Raises RefusedError
-        (``auth.failed``, ``auth.busy`` ...) or LinkLostError when none answers."""
-        request = Login(user=user, password=password)
-        return await self._anywhere("auth.login", request, LoggedIn, token="", key="", timeout=30.0)
-
-    async def change(self, operations: list[Operation], reason: str, *, key: str = "") -> ChangeMade:
-        """Make all operations or none, at whichever Configuration Server can write. Repeating it with the
-        same ``key`` is harmless. Raises RefusedError or LinkLostError."""
-        request = Change(operations=operations, reason=reason)
-        return await self._here_or_elsewhere("config.change", request, ChangeMade, key or uuid.uuid4().hex)
-
-    async def history(self, limit: int = 50, type: str = "", name: str = "") -> list[ChangeRecord]:
-        """The newest changes (of one object, if named), newest first."""
-        request = GetChangeHistory(limit=limit, type=type, name=name)
-        return await self._here_or_elsewhere("config.history", request, list[ChangeRecord], "")
-
-    async def _here_or_elsewhere(self, method: str, params: object, result: type[T], key: str) -> T:
-        peer = self._peer
-        if peer is not None and not peer.is_closed:
-            try:
-                return await peer.request(method, params, result, key=key)
-            except LinkLostError as error:
-                log.info("configuration.elsewhere", method=method, why=str(error))
-            except RefusedError as error:
-                if error.refusal.code not in ELSEWHERE:
-                    raise
-                log.info("configuration.elsewhere", method=method, why=str(error))
-        token = self._token() if self._token is not None else ""
-        return await self._anywhere(method, params, result, token=token, key=key, timeout=10.0)
-
-    async def _anywhere(
-        self, method: str, params: object, result: type[T], *, token: str, key: str, timeout: float
-    ) -> T:
-        """One request on a link of its own, at the first server of the list that does not send us on."""
-        last: StaylineError = LinkLostError(self._unreachable("the list is empty"))
-        for endpoint in self._endpoints:
-            try:
-                peer = await connect(endpoint, self._own_hello(token), BaseHandler(), self._tls)
-            except LinkLostError as error:
-                last = last if isinstance(last, RefusedError) else error
-                continue
-            except RefusedError as error:
-                if error.refusal.code not in ELSEWHERE:
-                    raise
-                last = error
-                continue
-            try:
-                return await peer.request(method, params, result, key=key, timeout=timeout)
-            except LinkLostError as error:
-                last = error
-            except RefusedError as error:
-                if error.refusal.code not in ELSEWHERE:
-                    raise
-                last = error
-            finally:
-                await peer.close()
-        raise last
-
-    def _own_hello(self, token: str) -> Hello:
-        return msgspec.structs.replace(self._hello(), token=token)
-
-    def _unreachable(self, why: str) -> Refusal:
-        names = ", ".join(e.application for e in self._endpoints) or "none is known"
-        return Refusal(
-            code="config.unreachable",
-            reason=f"No Configuration Server answers ({names}): {why}.",
-            retryable=True,
-            fix="Start a Configuration Server, or look at the network between here and it.",
-        )
+            await asyncio.gather(task, return_exceptions=True)
+        for running in (self._rereading, self._saving):
+            if running is not None:
+                await running
 
     # -- the link --------------------------------------------------------------------------------------
 
@@ -237,7 +155,7 @@ class ConfigurationClient:
                         self._down(f"{endpoint.application}: {error.refusal.reason}")
                         continue
                     failures, pause = 0, 0.0
-                    self._down(f"{endpoint.application}: {await peer.closed}")
+                    await self._stay(peer, endpoint)
                     # The list is walked from its head again: own site first.
                     break
                 await self._pause(failures, pause)
@@ -246,6 +164,34 @@ class ConfigurationClient:
             if self._peer is not None:
                 await self._peer.close()
 
+    async def _stay(self, peer: Peer, endpoint: Endpoint) -> None:
+        """Until the link is lost. While its server says that it is not current, look for one that is, and move."""
+        while not peer.is_closed:
+            wait = None if self.link.current else self._random.uniform(*LOOK_AROUND)
+            self._turned.clear()
+            turned = asyncio.create_task(self._turned.wait())
+            until: set[asyncio.Future[Any]] = {peer.closed, turned}
+            done, _ = await asyncio.wait(until, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            turned.cancel()
+            if done:
+                continue
+            better = await self._better_than(endpoint)
+            if better is not None:
+                log.info("configuration.moved", server=better[0].application, why="the other is not current")
+                await peer.close()
+                endpoint, peer = better
+        self._down(f"{endpoint.application}: {await peer.closed}")
+
+    async def _better_than(self, endpoint: Endpoint) -> tuple[Endpoint, Peer] | None:
+        for other in self._endpoints:
+            if other == endpoint:
+                continue
+            try:
+                return other, await self._open(other, only_current=True)
+            except StaylineError as error:
+                log.debug("configuration.not_better", server=other.application, why=str(error))
+        return None
+
     async def _pause(self, failures: int, at_least: float) -> None:
         """Between two rounds: jittered, so that all who lost the same server do not come back together."""
         widest = min(RETRY_CAP, RETRY_FIRST * 2 ** min(failures, 10))
@@ -253,13 +199,16 @@ class ConfigurationClient:
         self._tell(replace(self.link, next_attempt_at=self._clock() + wait))
         await asyncio.sleep(wait)
 
-    async def _open(self, endpoint: Endpoint) -> Peer:
+    async def _open(self, endpoint: Endpoint, *, only_current: bool = False) -> Peer:
+        """A link to this server, with the configuration taken from it; it is :attr:`peer` from then on."""
         token = self._token() if self._token is not None else ""
         handler = _Subscriber(self)
         peer = await connect(endpoint, self._own_hello(token), handler, self._tls)
         try:
-            since = Read(since=self.revision, subscribe=True, mark=self._mark)
-            changes = await peer.request("config.read", since, Changes)
+            changes = await self._read(peer)
+            if only_current and not changes.current:
+                reason = f"{endpoint.application} is not current either."
+                raise RefusedError(Refusal(code="config.behind", reason=reason, retryable=True))
         except BaseException:
             peer.abort("configuration could not be read")
             raise
@@ -270,19 +219,51 @@ class ConfigurationClient:
                 application=endpoint.application,
                 site=peer.hello.site,
                 writable=changes.writable,
+                current=changes.current,
                 since=self._clock(),
                 why=f"connected to {endpoint.application}",
             )
         )
         log.info("configuration.connected", server=endpoint.application, revision=changes.revision)
         self._take(changes)
-        handler.begin()
+        handler.begin(peer)
         return peer
+
+    async def _read(self, peer: Peer) -> Changes:
+        """Everything since our revision, page by page; from the start again when a new revision came between."""
+        while True:
+            since = Read(since=self.revision, subscribe=True, mark=self.mark)
+            whole = await peer.request("config.read", since, Changes)
+            more = whole.more
+            while more:
+                part = await peer.request("config.read", msgspec.structs.replace(since, offset=more), Changes)
+                if (part.revision, part.mark, part.full) != (whole.revision, whole.mark, whole.full):
+                    break
+                whole.objects.extend(part.objects)
+                more = part.more
+            else:
+                return whole
+
+    def reread(self, handler: "_Subscriber", peer: Peer) -> None:
+        """A change too long for an event was announced: read it."""
+        if self._rereading is None or self._rereading.done():
+            self._rereading = asyncio.create_task(self._reread(handler, peer), name="configuration-reread")
+
+    async def _reread(self, handler: "_Subscriber", peer: Peer) -> None:
+        try:
+            changes = await self._read(peer)
+        except StaylineError as error:
+            peer.abort(f"configuration could not be read: {error}")
+            return
+        if peer is self._peer:
+            self._take(changes)
+            handler.begin(peer)
 
     def told(self, changes: Changes) -> None:
         """A further revision, or news of the server's writability, on the live link."""
-        if changes.writable != self.link.writable:
-            self._tell(replace(self.link, writable=changes.writable))
+        if (changes.writable, changes.current) != (self.link.writable, self.link.current):
+            self._tell(replace(self.link, writable=changes.writable, current=changes.current))
+            self._turned.set()
         if changes.full or changes.revision > self.revision:
             self._take(changes)
 
@@ -304,7 +285,7 @@ class ConfigurationClient:
         """Make the changes the configuration in force, then tell whoever asked to be told."""
         before = self.snapshot
         self.snapshot = before.applied(changes.objects, changes.deleted, changes.revision, changes.full)
-        self._mark = changes.mark
+        self.mark = changes.mark
         first = not self._known.is_set()
         self._known.set()
         if self._cache_path is not None and (self._saving is None or self._saving.done()):
@@ -319,40 +300,41 @@ class ConfigurationClient:
 
     async def _save(self, path: Path) -> None:
         saved = (-1, "")
-        while saved != (self.revision, self._mark):
-            copy = Copy(revision=self.revision, mark=self._mark, objects=self.snapshot.objects)
+        while saved != (self.revision, self.mark):
+            copy = Copy(revision=self.revision, mark=self.mark, objects=self.snapshot.objects)
             saved = (copy.revision, copy.mark)
             await asyncio.to_thread(save_cache, path, copy)
 
 
 class _Subscriber(BaseHandler):
-    """Receives ``config.changed``. Until the answer to the subscribing read is taken, events are kept in
-    order."""
+    """Receives ``config.changed``. Until the answer to the subscribing read is taken, events are kept in order."""
 
     def __init__(self, client: ConfigurationClient) -> None:
         self._client = client
         self._begun = False
         self._early: list[Changes] = []
 
-    def begin(self) -> None:
-        """The first answer is taken: from here on events count."""
+    def begin(self, peer: Peer) -> None:
+        """The answer is taken: from here on events count."""
         self._begun = True
-        for changes in self._early:
-            self._client.told(changes)
-        self._early.clear()
+        while self._early and self._begun:
+            self._count(peer, self._early.pop(0))
 
     def on_event(self, peer: Peer, name: str, payload: msgspec.Raw, channel: int, seq: int) -> None:
-        """A change; one that cannot be read costs the link, and the next one asks for everything missed."""
+        """A change; one that cannot be read costs the link, and the next link asks for everything missed."""
         if name != "config.changed":
             return
-        try:
-            changes = msgspec.json.decode(payload, type=Changes)
-        except msgspec.MsgspecError as error:
-            peer.abort(f"malformed {name}: {error}")
-            return
+        changes = read(payload, Changes, name)
         if self._begun:
-            self._client.told(changes)
-        elif len(self._early) < 1000:
+            self._count(peer, changes)
+        elif len(self._early) < MAX_EARLY:
             self._early.append(changes)
         else:
             peer.abort("too many changes before the first answer")
+
+    def _count(self, peer: Peer, changes: Changes) -> None:
+        if changes.more:
+            self._begun = False
+            self._client.reread(self, peer)
+        else:
+            self._client.told(changes)

@@ -1,0 +1,5 @@
+"""The Configuration Server."""
+
+from stayline.servers.configuration.server import main
+
+__all__ = ["main"]
