@@ -313,3 +313,33 @@ class Leaving(msgspec.Struct, kw_only=True):
 
     why: str
     retry_after: float = 0.0
+
+
+class GetJournal(msgspec.Struct, kw_only=True):
+    """``interaction.journal`` -> list of :class:`JournalRow`, oldest first: the history of ownership, read only.
+    For supervisors, operators and administrators, and for servers."""
+
+    interaction: str
+    limit: int = 500
+
+
+class JournalRow(msgspec.Struct, kw_only=True):
+    """One committed transition. ``agent``/``session`` had it afterwards, ``previous_...`` before (empty: nobody);
+    ``actor`` caused it: ``agent:NAME``, ``application:NAME`` or ``server``; ``at`` is Unix seconds."""
+
+    seq: int
+    interaction: str
+    version: int
+    event: str
+    from_state: str
+    to_state: str
+    agent: str
+    session: str
+    previous_agent: str
+    previous_session: str
+    queue: str
+    actor: str
+    why: str
+    epoch: int
+    term: int
+    at: float

@@ -1,0 +1,28 @@
+"""What the Interaction Server's GroupWriter executes: transitions together, and the begin of a term by itself."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from stayline.domain.errors import Refusal
+from stayline.store.database import Connection
+from stayline.store.interaction import Write, Written, write_batch
+from stayline.store.interaction_state import Loaded, Prune, TakeOver, prune, take_over
+
+Item: TypeAlias = Write | TakeOver | Prune
+Outcome: TypeAlias = Written | Loaded
+
+
+async def execute(connection: Connection, items: Sequence[Item]) -> list[Outcome | Refusal]:
+    """Run inside the writer's transaction, which has checked epoch and term. Same order as ``items``."""
+    writes = [item for item in items if isinstance(item, Write)]
+    written = iter(await write_batch(connection, writes) if writes else [])
+    outcomes: list[Outcome | Refusal] = []
+    for item in items:
+        if isinstance(item, Write):
+            outcomes.append(next(written))
+        elif isinstance(item, TakeOver):
+            outcomes.append(await take_over(connection, item))
+        else:
+            await prune(connection, item)
+            outcomes.append(Written(()))
+    return outcomes

@@ -1,0 +1,89 @@
+"""What the configuration says to the Interaction Server: options, queues, capacity, places; read at each use."""
+
+from collections.abc import Callable, Mapping
+
+from stayline.domain.errors import refuse
+from stayline.domain.objects import ConfigObject, ObjectType
+from stayline.domain.topology import Configuration
+
+SECTION = "settings"
+
+
+class Rules:
+    """A view on the newest configuration. ``application`` is this server's name (its options)."""
+
+    def __init__(self, configuration: Callable[[], Configuration], application: str) -> None:
+        self._configuration = configuration
+        self._application = application
+
+    # -- options ---------------------------------------------------------------------------------------------
+
+    @property
+    def restore_timeout(self) -> float:
+        """``agent-session-restore-timeout`` in seconds."""
+        return float(self._option("agent-session-restore-timeout"))
+
+    @property
+    def delivering_timeout(self) -> float:
+        """``delivering-timeout`` in seconds."""
+        return float(self._option("delivering-timeout"))
+
+    @property
+    def reoffer_delay(self) -> float:
+        """``reoffer-delay`` in seconds."""
+        return float(self._option("reoffer-delay"))
+
+    @property
+    def multiple_connections(self) -> str:
+        """``allow-multiple-agent-connections``: true, false or force-logout."""
+        return self._option("allow-multiple-agent-connections")
+
+    @property
+    def snapshot_limit(self) -> int:
+        """``max-interactions-per-snapshot``."""
+        return int(self._option("max-interactions-per-snapshot"))
+
+    def _option(self, key: str) -> str:
+        return self._configuration().app_option(self._application, SECTION, key)
+
+    # -- objects ---------------------------------------------------------------------------------------------
+
+    def check_queue(self, name: str, tenant: str, media: str) -> None:
+        """Raises RefusedError ``queue.unknown`` or ``queue.media`` when interactions of ``media`` may not go there."""
+        queue = self._configuration().get(ObjectType.QUEUE, name)
+        if queue is None or not queue.enabled or queue.tenant not in ("", tenant):
+            known = ", ".join(sorted(self.queue_groups())) or "none"
+            raise refuse("queue.unknown", f"There is no queue {name!r}; there are: {known}.", field="queue")
+        if queue.media and media not in queue.media:
+            raise refuse("queue.media", f"Queue {name!r} takes no {media}.", field="queue")
+
+    def check_place(self, name: str, tenant: str) -> None:
+        """Raises RefusedError ``place.unknown``."""
+        place = self._configuration().get(ObjectType.PLACE, name)
+        if place is None or not place.enabled or place.tenant not in ("", tenant):
+            raise refuse("place.unknown", f"There is no place {name!r}.", field="place")
+
+    def check_agent(self, name: str, tenant: str) -> ConfigObject:
+        """The person; RefusedError ``agent.unknown`` when the configuration knows no such enabled one."""
+        person = self._configuration().get(ObjectType.PERSON, name)
+        if person is None or not person.enabled or person.tenant not in ("", tenant):
+            raise refuse("agent.unknown", f"There is no agent {name!r} in tenant {tenant!r}.", field="agent")
+        return person
+
+    def queue_groups(self) -> dict[str, frozenset[str]]:
+        """Queue -> agent groups that serve it (empty: everybody)."""
+        queues = self._configuration().all(ObjectType.QUEUE)
+        return {queue.name: frozenset(queue.groups) for queue in queues if queue.enabled}
+
+    def groups_of(self, agent: str) -> frozenset[str]:
+        """Names of the agent's groups."""
+        return frozenset(group.name for group in self._configuration().groups_of(agent))
+
+    def capacity_rule(self, agent: str) -> Mapping[str, int] | None:
+        """The agent's capacity rule (media -> number); None: none assigned."""
+        configuration = self._configuration()
+        person = configuration.get(ObjectType.PERSON, agent)
+        if person is None or not person.capacity_rule:
+            return None
+        rule = configuration.get(ObjectType.CAPACITY_RULE, person.capacity_rule)
+        return rule.capacity if rule is not None and rule.enabled else None

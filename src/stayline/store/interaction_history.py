@@ -1,0 +1,83 @@
+"""Reading interactions and their journal: the story of one, and what a session missed while it was away."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from stayline.domain.interaction import Interaction, JournalEntry
+from stayline.store.interaction import Connection, interaction_from
+
+MAX_MISSED = 500
+"""Most transitions told to one returning session; the snapshot is the truth anyway."""
+
+MAX_JOURNAL = 2_000
+"""Most journal rows of one answer."""
+
+_MISSED = """
+select w.session, j.seq, j.interaction, j.event, j.why
+from unnest($1::text[], $2::int8[]) as w(session, after) cross join lateral (
+    select seq, interaction, event, why from (
+        (select seq, interaction, event, why from journal
+            where journal.session = w.session and journal.session <> '' and seq > w.after
+            order by seq desc limit $3)
+        union
+        (select seq, interaction, event, why from journal
+            where previous_session = w.session and previous_session <> '' and seq > w.after
+            order by seq desc limit $3)
+    ) both_ways order by seq desc limit $3
+) j where j.seq <= $4 order by w.session, j.seq
+"""
+
+
+class MissedRow(msgspec.Struct, frozen=True):
+    """One transition of an interaction that was, or became, a session's."""
+
+    seq: int
+    interaction: str
+    event: str
+    why: str
+
+
+async def find_interaction(connection: Connection, interaction: str) -> Interaction | None:
+    """One interaction, also a stopped one; None when there never was one."""
+    row = await connection.fetchrow("select * from interaction where id = $1", interaction)
+    return interaction_from(row) if row else None
+
+
+async def missed(connection: Connection, after: Mapping[str, int], until: int) -> dict[str, list[MissedRow]]:
+    """For each session of ``after`` (session -> last journal position it saw) what happened up to ``until``, oldest
+    first, at most :data:`MAX_MISSED` (the newest ones)."""
+    found: dict[str, list[MissedRow]] = {session: [] for session in after}
+    rows = await connection.fetch(_MISSED, list(after), list(after.values()), MAX_MISSED, until)
+    for row in rows:
+        found[row["session"]].append(MissedRow(row["seq"], row["interaction"], row["event"], row["why"]))
+    return found
+
+
+async def journal_of(
+    connection: Connection, interaction: str, limit: int = MAX_JOURNAL
+) -> list[JournalEntry]:
+    """The history of one interaction, oldest first."""
+    rows = await connection.fetch(
+        "select * from journal where interaction = $1 order by version limit $2", interaction, limit
+    )
+    return [msgspec.convert(dict(row), JournalEntry) for row in rows]
+
+
+_GIVEN_UP = """
+select s.id as session, j.interaction from unnest($1::text[]) as s(id) cross join lateral (
+    select distinct interaction from (
+        select interaction from journal
+        where previous_session = s.id and previous_session <> '' and session <> s.id
+            and event = 'session-lost-timeout' order by seq desc limit $2
+    ) newest
+) j order by s.id, j.interaction
+"""
+
+
+async def given_up(connection: Connection, sessions: Sequence[str], limit: int = 10) -> dict[str, list[str]]:
+    """For each of ``sessions`` the interactions (newest ``limit``) that it lost because it was not restored."""
+    found: dict[str, list[str]] = {}
+    for row in await connection.fetch(_GIVEN_UP, list(sessions), limit):
+        found.setdefault(row["session"], []).append(row["interaction"])
+    return found
