@@ -37,8 +37,13 @@ class Answered(Protocol):
     """Who is told the outcome of each action, whether or not somebody still waits for it."""
 
     def __call__(
-        self, request: KeptRequest, result: InteractionView | Done | None, refusal: Refusal | None
-    ) -> None: ...
+        self,
+        request: KeptRequest,
+        result: InteractionView | Done | None,
+        refusal: Refusal | None,
+        waited: bool,
+    ) -> None:
+        """``waited``: whether a caller gets the same outcome."""
 
 
 class Requests:
@@ -158,9 +163,11 @@ class Requests:
     ) -> None:
         self._kept.pop(request.key, None)
         self._changed()
-        self._answered(request, result, refusal)
         waiter = self._waiting.get(request.key)
-        if waiter is None or waiter.done():
+        if waiter is not None and waiter.done():
+            waiter = None
+        self._answered(request, result, refusal, waiter is not None)
+        if waiter is None:
             return
         if refusal is not None:
             waiter.set_exception(RefusedError(refusal))

@@ -1,11 +1,13 @@
 """What an engine must be told before it can read its configuration."""
 
-import random
+import random as random_module
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from stayline.link.bootstrap import Bootstrap
 
 
 class ServerAddress(NamedTuple):
@@ -20,22 +22,39 @@ class ServerAddress(NamedTuple):
 class EngineSettings:
     """Settings of one agent's engine.
 
-    ``configuration``: Configuration Servers, the own site's first. ``authority``: PEM file of the certificate
-    authority that all servers are verified against. ``application``: the Workspace Application object to run
-    as. ``state_dir``: folder of the agents' files (token, ticket, drafts, outbox), None keeps nothing.
-    ``durable``: flush what an agent sends to the disk before it is sent (survives loss of power, not only of
-    the process). ``random`` gives numbers in [0, 1), ``clock`` Unix seconds. ``login_timeout`` (seconds)
-    bounds the wait for the core in ``login``. ``request_timeout`` (seconds) is how long a caller waits for
-    the answer to an action; the action itself is kept and repeated after that.
+    ``user``: whose file ``restore`` looks for. ``configuration``: Configuration Servers, the own site's
+    first. ``authority``: PEM file of the certificate authority that all servers are verified against.
+    ``application``: the Workspace Application object to run as. ``state_dir``: folder of the agents' files
+    (token, ticket, drafts, outbox), None keeps nothing. ``durable``: flush what an agent sends to the disk
+    before it is sent (survives loss of power, not only of the process). ``random`` gives numbers in [0, 1),
+    ``clock`` Unix seconds. ``login_timeout`` (seconds) bounds the wait for the core in ``login``.
+    ``request_timeout`` (seconds) is how long a caller waits for the answer to an action; the action itself is
+    kept and repeated after that.
     """
 
     configuration: tuple[ServerAddress, ...]
     authority: Path
+    user: str = ""
     application: str = "Workspace"
     site: str = ""
     state_dir: Path | None = None
     durable: bool = False
-    random: Callable[[], float] = random.random
+    random: Callable[[], float] = random_module.random
     clock: Callable[[], float] = time.time
     login_timeout: float = 20.0
     request_timeout: float = 15.0
+
+    @classmethod
+    def from_bootstrap(
+        cls, bootstrap: Bootstrap, *, user: str = "", state_dir: Path | None = None
+    ) -> "EngineSettings":
+        """Settings for a Workspace on a host that has a bootstrap file; ``state_dir`` as in the class."""
+        return cls(
+            configuration=tuple(
+                ServerAddress(node.application, node.host, node.port) for node in bootstrap.configuration
+            ),
+            authority=Path(bootstrap.certificates) / "ca.pem",
+            user=user,
+            site=bootstrap.site,
+            state_dir=state_dir,
+        )
