@@ -14,8 +14,7 @@ from stayline.domain.errors import Refusal
 from stayline.domain.interaction import Interaction
 from stayline.domain.ownership import Step
 from stayline.domain.session import AgentSession, SessionState
-
-Connection = asyncpg.Connection[asyncpg.Record]
+from stayline.store.database import Connection
 
 
 class RequestResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from stayline.domain.interaction import Interaction, JournalEntry
-from stayline.store.interaction import Connection, interaction_from
+from stayline.store.database import Connection
+from stayline.store.interaction import interaction_from
 
 MAX_MISSED = 500
 """Most transitions told to one returning session; the snapshot is the truth anyway."""

@@ -9,7 +9,8 @@ import msgspec
 
 from stayline.domain.interaction import Interaction
 from stayline.domain.session import AgentSession
-from stayline.store.interaction import Connection, RequestResult, interaction_from, session_from
+from stayline.store.database import Connection
+from stayline.store.interaction import RequestResult, interaction_from, session_from
 
 MAX_RESULTS = 100_000
 """How many results of keyed requests are remembered, whatever their age."""
