@@ -1,0 +1,1 @@
+"""The agent's web page: Starlette, server-rendered fragments pushed by server-sent events, no build step."""

@@ -1,0 +1,7 @@
+// Says that the login is under way: it can take some seconds while a site is being switched.
+"use strict";
+document.querySelector(".login-form").addEventListener("submit", () => {
+  const button = document.getElementById("login-button");
+  button.disabled = true;
+  button.textContent = "Logging in…";
+});
