@@ -6,7 +6,7 @@ import shutil
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,6 +43,16 @@ class LoopThread:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], timeout: float = 20.0) -> None:
+    """Wait until ``condition`` holds; an assertion error after ``timeout`` seconds."""
+    async with asyncio.timeout(timeout):
+        while True:
+            holds = condition()
+            if holds if isinstance(holds, bool) else await holds:
+                return
+            await asyncio.sleep(0.01)
 
 
 def free_port() -> int:
