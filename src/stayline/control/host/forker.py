@@ -139,10 +139,13 @@ def _parent_main(channel: socket.socket, preload: Sequence[str]) -> NoReturn:
 
 
 def _import(name: str) -> None:
-    """Import one module ahead of time; one that is missing or broken fails in the process that needs it, not
-    here."""
+    """Import one module (``"module:function"``: and call that function) ahead of time; one that is missing or
+    broken fails in the process that needs it, not here."""
     try:
-        importlib.import_module(name)
+        module, _, function = name.partition(":")
+        found = importlib.import_module(module)
+        if function:
+            getattr(found, function)()
     except Exception as error:  # noqa: BLE001 - any module's import error belongs to the server that needs it
         print(f"preload of {name}: {error!r}", file=sys.stderr, flush=True)  # noqa: T201 - this is the log
 
@@ -197,7 +200,7 @@ def _server_main(launch: Launch) -> NoReturn:
         status = 0
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BaseException:  # noqa: BLE001 - the last frame of this process: the traceback belongs into its output file
+    except BaseException:  # noqa: BLE001 - the last frame of this process
         traceback.print_exc()
     try:
         sys.stdout.flush()

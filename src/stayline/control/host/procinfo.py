@@ -64,6 +64,14 @@ def _state(pid: int) -> bytes:
     return stat[stat.rindex(b")") + 2 :].split()[0]
 
 
+def reap(pid: int) -> None:
+    """Wait for a zombie child without blocking; nothing happens when somebody else did."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
 def become_subreaper() -> bool:
     """Make orphans below this process its children instead of PID 1's, so that it can wait for them. False
     where the kernel has no such thing: they are then the init process's business."""

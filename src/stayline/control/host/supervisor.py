@@ -130,6 +130,11 @@ class Supervisor:
         """Applications that were stopped on command and not started since."""
         return list(self._run.stopped)
 
+    def forget_stopped(self) -> None:
+        """Nothing counts as stopped on command any more (the whole host starts anew)."""
+        self._run.stopped = []
+        self._record()
+
     def record_host(self, agent: Running | None, forker: Running | None) -> None:
         """Note the host agent's own processes in the run file."""
         self._run.agent, self._run.forker = agent, forker

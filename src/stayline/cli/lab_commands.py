@@ -1,0 +1,59 @@
+"""``stayline lab``: two sites on one machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Two whole sites on this machine, to look at, to try out and to break.", no_args_is_help=True
+)
+
+State = Annotated[
+    Path | None,
+    typer.Option("--state", help="State folder (default: $STAYLINE_STATE, else .stayline here)."),
+]
+
+
+@app.callback()
+def lab() -> None:
+    """Keep ``up`` a sub-command, also while it is the only one."""
+
+
+@app.command()
+def up(
+    state: State = None,
+    agents: Annotated[int, typer.Option(min=0, help="Synthetic agents to run.")] = 0,
+    customers: Annotated[int, typer.Option(min=0, help="Synthetic customers who keep chatting.")] = 0,
+    replication: Annotated[
+        str, typer.Option(help="What an acknowledged write means: follow, strict or async.")
+    ] = "follow",
+    config: Annotated[
+        Path | None, typer.Option(help="A centre of your own (TOML); for a new state folder.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Remove the lab's data first.")] = False,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Start the first site even if the other one cannot be asked.")
+    ] = False,
+) -> None:
+    """Start both sites, show what happens, stop everything at Ctrl-C. The data is kept."""
+    from stayline.domain.errors import refuse
+    from stayline.lab.layout import default_state
+    from stayline.lab.up import Wishes, lab_up
+    from stayline.link.messages.control import ReplicationMode
+
+    if replication not in list(ReplicationMode):
+        known = ", ".join(ReplicationMode)
+        raise refuse(
+            "lab.replication", f"There is no replication mode {replication!r}.", fix=f"Use one of: {known}."
+        )
+    wishes = Wishes(
+        state=state or default_state(),
+        agents=agents,
+        customers=customers,
+        replication=ReplicationMode(replication),
+        config=config,
+        fresh=fresh,
+        alone=alone,
+    )
+    raise typer.Exit(lab_up(wishes))

@@ -1,0 +1,456 @@
+"""The database of a site under its host agent: which role it takes, keeps, and on command changes.
+
+The role file is written before a role is given up and after one is taken, so that a host agent that dies in
+between never starts a database as primary that another site may have followed.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from stayline.control.host.lifecycle import delay_after
+from stayline.control.host.placement import Decision, Duty, Move, RoleFile, Situation, decide
+from stayline.control.host.plan import HostPlan, Provision
+from stayline.control.host.run_file import write_durably
+from stayline.control.postgres.config import NodeTls, PostgresConfig, Upstream, create_passwords
+from stayline.control.postgres.keeper import ReplicationKeeper
+from stayline.control.postgres.node import PostgresNode
+from stayline.domain.errors import StaylineError, refuse
+from stayline.link.messages.control import (
+    DatabaseRole,
+    DatabaseStatus,
+    DemotionToken,
+    FollowReport,
+    Promote,
+)
+from stayline.store.configuration import provision
+from stayline.store.database import connect, hang_up
+
+ASK_EVERY = 0.25
+"""Seconds between two looks at the peer while the role is not decided."""
+
+WATCH_EVERY = 1.0
+"""Seconds between two looks at the peer afterwards."""
+
+STREAM_PATIENCE = 15.0
+"""Seconds that a replica may be without its primary's stream, although the primary answers, before it is
+repaired."""
+
+log = structlog.get_logger("stayline.host.database")
+
+AskPeer = Callable[[], Awaitable[DatabaseStatus | None]]
+
+
+def make_node(plan: HostPlan, folder: Path) -> PostgresNode:
+    """The node of a host, not started. Raises RefusedError when PostgreSQL cannot run here."""
+    certificates = folder / "certificates"
+    tls = NodeTls(
+        certificates / "ca.pem", certificates / f"{plan.host}.pem", certificates / f"{plan.host}.key"
+    )
+    return PostgresNode(
+        PostgresConfig(
+            site=plan.site,
+            directory=folder / "database",
+            host=plan.address,
+            port=plan.database_port,
+            peer_site=plan.peer.site if plan.peer else plan.site,
+            peer_names=(plan.peer.host,) if plan.peer else (),
+            tls=tls,
+            passwords=create_passwords(Path(plan.passwords)),
+            log_dir=folder / "log",
+            bin_dir=Path(plan.bin_dir) if plan.bin_dir else None,
+            durable_setup=plan.durable_setup,
+        )
+    )
+
+
+class SiteDatabase:
+    """See the module. ``changed`` is called with a sentence whenever the role changes."""
+
+    def __init__(
+        self, plan: HostPlan, folder: Path, node: PostgresNode, ask_peer: AskPeer, *, alone: bool
+    ) -> None:
+        """``ask_peer`` gives the other site's database status, None when its host agent does not answer."""
+        self._plan = plan
+        self._role_path = folder / "run" / "database-role.json"
+        self._provision_path = Path(plan.provision)
+        self._report_path = folder / "journal" / "follow-report.json"
+        self._ask_peer = ask_peer
+        self._alone = alone
+        self._turn = asyncio.Lock()
+        self._keeper: ReplicationKeeper | None = None
+        self._crashes = 0
+        self._crashed_at = 0.0
+        self._restart: asyncio.Task[None] | None = None
+        self._peer_epoch = 0
+        self.node = node
+        self.role = self._read_role()
+        self.settled = asyncio.Event()
+        self.deciding = Decision(Move.WAIT, "not decided yet")
+        self.changed: list[Callable[[str], None]] = []
+        self.superseded: list[Callable[[str], None]] = []
+        """Called with a sentence when the other site turns out to be master: the cores here must stop at
+        once."""
+        node.mode = plan.replication
+        node.on_exit.append(self._on_exit)
+
+    @property
+    def duty(self) -> Duty | None:
+        """What this node is, as recorded; None: nothing yet."""
+        return self.role.duty if self.role else None
+
+    @property
+    def epoch(self) -> int:
+        """The highest epoch this node acted under, followed, or heard of from its peer."""
+        return max(self.role.epoch if self.role else 0, self._peer_epoch)
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether this site's database is settled as primary."""
+        return self.settled.is_set() and self.duty is Duty.PRIMARY
+
+    async def status(self) -> DatabaseStatus:
+        """The node's status; while the role is undecided or given up, with the recorded epoch and the
+        reason."""
+        found = await self.node.status()
+        found.epoch = max(found.epoch, self.role.epoch if self.role else 0)
+        if self.duty is Duty.FENCED and not self.node.running:
+            found.role = DatabaseRole.FENCED
+        if not self.settled.is_set():
+            found.why = self.deciding.why
+        elif self.role is not None and not self.node.running:
+            found.why = self.role.why
+        return found
+
+    # -- at the start ---------------------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Take the right role, waiting for the peer where that is needed. Ends when the role is taken."""
+        began = time.monotonic()
+        await self.node.adopt()
+        told = ""
+        while not self.settled.is_set():
+            peer = await self._ask()
+            async with self._turn:
+                if self.settled.is_set():  # a command was quicker
+                    return
+                self.deciding = decide(self._situation(peer, time.monotonic() - began))
+                if self.deciding.why != told:
+                    told = self.deciding.why
+                    log.info("database decision", move=str(self.deciding.move), why=told)
+                if self.deciding.move is not Move.WAIT:
+                    await self._carry_out(self.deciding)
+                    return
+                if peer is not None and self.role is not None and peer.epoch > self.role.epoch:
+                    await self._step_aside(self.deciding.why)
+            await asyncio.sleep(ASK_EVERY)
+
+    def _situation(self, peer: DatabaseStatus | None, asked: float) -> Situation:
+        return Situation(
+            own=self.role,
+            peer=peer,
+            peer_exists=self._plan.peer is not None,
+            asked=asked,
+            running=self.node.running,
+            first=self._plan.first,
+            # A lab makes both sites at once: what has never been anywhere need not be asked for.
+            alone=self._alone or (self._plan.lab and self._plan.first and self.role is None),
+        )
+
+    async def _carry_out(self, decision: Decision) -> None:
+        move, why = decision.move, decision.why
+        if move is Move.CREATE:
+            await self.node.init_primary()
+            await self._establish()
+            self._take(Duty.PRIMARY, 1, why)
+        elif move is Move.START_PRIMARY:
+            await self.node.start()
+            await self._establish()
+            self._take(Duty.PRIMARY, self._recorded_epoch(), why)
+        elif move is Move.START_REPLICA:
+            await self.node.start()
+            duty = Duty.PROMOTING if self.duty is Duty.PROMOTING else Duty.REPLICA
+            self._take(duty, self._recorded_epoch(), why)
+        elif move is Move.CLONE:
+            await self.node.clone_from(self._upstream())
+            self._take(Duty.REPLICA, (await self.node.status()).epoch, why)
+        elif move is Move.FOLLOW:
+            await self._follow(60.0, why)
+
+    def _recorded_epoch(self) -> int:
+        return self.role.epoch if self.role else 1
+
+    async def _establish(self) -> None:
+        """Tables of this release, epoch 1 and the configuration of a first start; all harmless when done
+        before."""
+        await self.node.establish("first start of the centre", f"host agent {self._plan.host}")
+        if not self._plan.provision:
+            return
+        content = msgspec.json.decode(self._provision_path.read_bytes(), type=Provision)
+        conn = await connect(self.node.dsn, f"stayline-host {self._plan.host}")
+        try:
+            await provision(conn, content.objects, content.passwords)
+        finally:
+            await hang_up(conn)
+
+    # -- on command -----------------------------------------------------------------------------------------
+
+    async def demote(self, why: str) -> DemotionToken:
+        """Stop the primary cleanly and keep it stopped. Raises RefusedError when it is not the primary."""
+        async with self._turn:
+            before = self.role
+            if before is None or self.duty not in (Duty.PRIMARY, Duty.DEMOTED, Duty.FENCED):
+                raise refuse(
+                    "database.not_primary",
+                    f"The database of {self._plan.site} is {self.duty}, not the primary.",
+                )
+            self._write(Duty.DEMOTED, before.epoch, why)
+            await self._stop_keeper()
+            try:
+                token = await self.node.demote(why)
+            except StaylineError:
+                if self.node.running and not self.node.files.standby_signal.exists():
+                    self._write(before.duty, before.epoch, f"the demotion failed: {before.why}")
+                    self._start_keeper()
+                raise
+            self.settled.set()
+            self._tell(f"database of {self._plan.site} demoted: {why}")
+            return token
+
+    async def reinstate(self, why: str) -> DatabaseStatus:
+        """Undo a demotion, as long as the peer has not been promoted."""
+        async with self._turn:
+            peer = await self._ask()
+            if self.duty is not Duty.DEMOTED or self.role is None:
+                raise refuse("database.not_demoted", f"The database of {self._plan.site} was not demoted.")
+            if peer is None or peer.role is DatabaseRole.PRIMARY or peer.epoch > self.role.epoch:
+                reason = (
+                    "the other host agent does not answer" if peer is None else "the other site was promoted"
+                )
+                raise refuse(
+                    "database.not_reinstated",
+                    f"The database of {self._plan.site} may not be primary again: {reason}.",
+                    retryable=peer is None,
+                )
+            await self.node.reinstate(why)
+            self._take(Duty.PRIMARY, self.role.epoch, why)
+        return await self.status()
+
+    async def promote(self, order: Promote) -> DatabaseStatus:
+        """Make the replica here the primary of ``order.epoch``."""
+        async with self._turn:
+            before = self.role
+            if before is None:
+                raise refuse(
+                    "database.not_there", f"There is no database at {self._plan.site} yet.", retryable=True
+                )
+            if self.duty is not Duty.PRIMARY:
+                self._write(Duty.PROMOTING, before.epoch, order.reason)
+            try:
+                await self.node.promote(order)
+            except StaylineError:
+                if self.duty is Duty.PROMOTING and self.node.files.standby_signal.exists():
+                    self._write(before.duty, before.epoch, before.why)
+                raise
+            self._take(Duty.PRIMARY, order.epoch, order.reason)
+        return await self.status()
+
+    async def follow(self, primary_host: str, timeout: float) -> FollowReport:
+        """Become the replica of the other site. Repeated under the same epoch it gives the same report."""
+        if self._plan.peer is None or primary_host != self._plan.peer.host:
+            known = self._plan.peer.host if self._plan.peer else "nobody"
+            raise refuse(
+                "database.peer_unknown",
+                f"This host can follow {known}, not {primary_host}.",
+                field="primary_host",
+            )
+        async with self._turn:
+            recorded = self._read_report()
+            if (
+                self.duty is Duty.REPLICA
+                and recorded is not None
+                and recorded.epoch == self._recorded_epoch()
+            ):
+                status = await self.node.status()
+                if status.streaming:
+                    return recorded.report
+            return await self._follow(timeout, f"told to follow {primary_host}")
+
+    async def fence(self, why: str, timeout: float) -> None:
+        """Make sure that nobody writes here: a primary is stopped and stays so. A replica goes on."""
+        async with self._turn:
+            if self.duty in (Duty.PRIMARY, Duty.FENCED):
+                await self._step_aside(why, timeout)
+
+    async def close(self) -> None:
+        """Stop the database in order; its role stays what it is."""
+        await self._end_tasks()
+        if self.node.running:
+            await self.node.stop("fast")
+
+    async def leave(self) -> None:
+        """Leave the database running for the next host agent."""
+        await self._end_tasks()
+        self.node.forget()
+
+    # -- for as long as the host agent lives
+    # ------------------------------------------------------------------
+
+    async def watch(self) -> None:
+        """Look at the peer for ever: step aside when it is master, repair a replica that gets no stream."""
+        alone_since = 0.0
+        while True:
+            await asyncio.sleep(WATCH_EVERY)
+            peer = await self._ask()
+            if peer is None or self.role is None or not self.settled.is_set() or self._turn.locked():
+                continue
+            if self.duty is Duty.PRIMARY and peer.epoch > self.role.epoch:
+                why = f"the other site acts under epoch {peer.epoch}, this one under {self.role.epoch}"
+                async with self._turn:
+                    await self._step_aside(why)
+                continue
+            if self.duty is not Duty.REPLICA or peer.role is not DatabaseRole.PRIMARY:
+                alone_since = 0.0
+                continue
+            if (await self.node.status()).streaming:
+                alone_since = 0.0
+                continue
+            alone_since = alone_since or time.monotonic()
+            if time.monotonic() - alone_since > STREAM_PATIENCE:
+                alone_since = 0.0
+                await self._repair()
+
+    async def _repair(self) -> None:
+        why = f"the replica got no stream for {STREAM_PATIENCE:.0f} s although the primary answers"
+        log.warning("database repair", why=why)
+        async with self._turn:
+            try:
+                await self._follow(60.0, why)
+            except StaylineError as error:
+                log.error("database repair failed", why=error.refusal.reason)
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    async def _ask(self) -> DatabaseStatus | None:
+        found = await self._ask_peer()
+        if found is not None:
+            self._peer_epoch = max(self._peer_epoch, found.epoch)
+        return found
+
+    async def _step_aside(self, why: str, timeout: float = 5.0) -> None:
+        """Stop a primary that is not (or shall not be) one any more."""
+        if self.role is None:
+            return
+        if self.duty is Duty.PRIMARY:
+            self._write(Duty.FENCED, self.role.epoch, why)
+        for callback in self.superseded:
+            callback(why)
+        await self._stop_keeper()
+        if self.node.running and not self.node.files.standby_signal.exists():
+            try:
+                async with asyncio.timeout(timeout):
+                    await self.node.demote(why)
+            except (StaylineError, TimeoutError) as error:
+                log.warning("clean stop failed", why=f"{error!r}; the database is stopped hard")
+                await self.node.stop("immediate")
+        self._tell(f"database of {self._plan.site} fenced: {why}")
+
+    async def _follow(self, timeout: float, why: str) -> FollowReport:
+        await self._stop_keeper()
+        report = await self.node.follow(self._upstream(), timeout)
+        epoch = (await self.node.status()).epoch
+        if report.lost_journal or report.lost_entries:
+            log.error(
+                "committed here only",
+                journal=report.lost_journal,
+                entries=report.lost_entries,
+                why="these were acknowledged at this site and had not reached the other one when it took over",
+            )
+        write_durably(self._report_path, msgspec.json.encode(_Recorded(epoch=epoch, report=report)))
+        self._take(Duty.REPLICA, epoch, why)
+        return report
+
+    def _upstream(self) -> Upstream:
+        peer = self._plan.peer
+        if peer is None:
+            raise refuse("database.peer_unknown", "This centre has one site: there is nobody to follow.")
+        return Upstream(site=peer.site, host=peer.address, port=peer.database_port)
+
+    def _take(self, duty: Duty, epoch: int, why: str) -> None:
+        self._write(duty, epoch, why)
+        self.settled.set()
+        if duty is Duty.PRIMARY:
+            self._start_keeper()
+        self._tell(f"database of {self._plan.site} is {duty} of epoch {epoch}: {why}")
+
+    def _tell(self, sentence: str) -> None:
+        log.info("database role", role=str(self.duty), epoch=self.epoch, why=sentence)
+        for callback in self.changed:
+            callback(sentence)
+
+    def _write(self, duty: Duty, epoch: int, why: str) -> None:
+        self.role = RoleFile(duty=duty, epoch=epoch, at=time.time(), why=why)
+        write_durably(self._role_path, msgspec.json.encode(self.role))
+
+    def _read_role(self) -> RoleFile | None:
+        try:
+            return msgspec.json.decode(self._role_path.read_bytes(), type=RoleFile)
+        except FileNotFoundError:
+            return None
+
+    def _read_report(self) -> "_Recorded | None":
+        try:
+            return msgspec.json.decode(self._report_path.read_bytes(), type=_Recorded)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def _start_keeper(self) -> None:
+        if self._keeper is None:
+            self._keeper = ReplicationKeeper(self.node, self._plan.replication, self._plan.replication_away)
+            self._keeper.start()
+
+    async def _stop_keeper(self) -> None:
+        if self._keeper is not None:
+            keeper, self._keeper = self._keeper, None
+            await keeper.stop()
+
+    def _on_exit(self, why: str) -> None:
+        """The server crashed. This host agent lived through it, so nobody was told to take over meanwhile
+        without fencing it first: it is started again as what it is, and :meth:`watch` corrects the rare
+        rest."""
+        now = time.monotonic()
+        self._crashes = 1 if now - self._crashed_at > 30.0 else self._crashes + 1
+        self._crashed_at = now
+        self._tell(f"database of {self._plan.site} ended: {why}")
+        self._restart = asyncio.get_running_loop().create_task(self._start_again(delay_after(self._crashes)))
+
+    async def _start_again(self, delay: float) -> None:
+        await asyncio.sleep(delay)
+        async with self._turn:
+            if self.duty not in (Duty.PRIMARY, Duty.REPLICA, Duty.PROMOTING):
+                return
+            while not self.node.running:
+                try:
+                    await self.node.start()
+                except StaylineError as error:
+                    log.error("database restart failed", why=error.refusal.reason)
+                    self._crashes += 1
+                    await asyncio.sleep(delay_after(self._crashes))
+        self._tell(f"database of {self._plan.site} runs again")
+
+    async def _end_tasks(self) -> None:
+        if self._restart is not None:
+            self._restart.cancel()
+            await asyncio.gather(self._restart, return_exceptions=True)
+        await self._stop_keeper()
+
+
+class _Recorded(msgspec.Struct):
+    """The last :class:`FollowReport`, and the epoch it was made under."""
+
+    epoch: int
+    report: FollowReport

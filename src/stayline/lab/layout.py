@@ -1,0 +1,401 @@
+"""The state folder of a lab: certificates, keys, ports, one folder per site, and what a first start
+provisions.
+
+Laying it out is idempotent: what is there is kept (ports too, while they are still free), what is missing is
+made.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import msgspec
+
+from stayline.control.host.plan import HOST_AGENT, OPERATOR, HostPlan, PeerHost, PlannedApplication, Provision
+from stayline.control.host.run_file import write_durably
+from stayline.control.postgres.config import create_passwords
+from stayline.domain.errors import refuse
+from stayline.domain.objects import ApplicationType, ConfigObject, ObjectType
+from stayline.lab.crowd_objects import with_crowd
+from stayline.lab.ports import choose_ports, is_free
+from stayline.lab.sample import load_centre
+from stayline.link.authority import CA_CERTIFICATE, TlsFiles, create_authority, issue, tls_files
+from stayline.link.bootstrap import Bootstrap, Node, save_bootstrap
+from stayline.link.messages.control import ReplicationMode
+from stayline.link.tokens import SIGNING_KEY, VERIFY_KEY, create_signing_keys
+
+FORMAT = 1
+"""Version of the folder's arrangement; a folder of another one is refused."""
+
+HOST_PORT, DATABASE_PORT = "agent", "database"
+"""Port ids of a host: its agent, and the replication link of its database."""
+
+WORKSPACE_PORT, SHOP_PORT = "workspace", "shop"
+"""Port ids of the lab itself: the Workspace's pages and the sample customer page."""
+
+WORKSPACE_FOLDER = "workspace"
+"""Where in the state folder the Workspace's process has its files."""
+
+LAB = "lab"
+"""Whose ports the two above are, in :attr:`Laid.ports`."""
+
+
+class Laid(msgspec.Struct, kw_only=True):
+    """``layout.json``: what was laid out. ``ports`` of each application, host and of the lab: id ->
+    number."""
+
+    format: int = FORMAT
+    ports: dict[str, dict[str, int]] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteLayout:
+    """One site's folder and plan."""
+
+    site: str
+    host: str
+    folder: Path
+    plan: HostPlan
+    agent: Node
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A laid-out state folder. ``objects`` are the configuration objects with ports filled in."""
+
+    state: Path
+    sites: dict[str, SiteLayout]
+    objects: list[ConfigObject]
+    laid: Laid
+
+    @property
+    def first_site(self) -> str:
+        """The site that makes the database."""
+        return next(iter(self.sites))
+
+    @property
+    def operator(self) -> TlsFiles:
+        """Certificate and key of the operator's command line."""
+        return tls_files(self.sites[self.first_site].folder / "certificates", "operator")
+
+    def applications(self, *types: ApplicationType) -> list[ConfigObject]:
+        """The Application objects of these types (none given: of all)."""
+        chosen = [one for one in self.objects if one.type is ObjectType.APPLICATION]
+        return [one for one in chosen if not types or one.app_type in types]
+
+    def application(self, name: str) -> ConfigObject:
+        """One Application object. Raises RefusedError ``application.unknown``."""
+        for one in self.applications():
+            if one.name == name:
+                return one
+        raise refuse("application.unknown", f"There is no application {name!r} in this lab.", field="name")
+
+    def site_of(self, name: str) -> str:
+        """The site in which an application runs. Raises RefusedError ``application.unknown``."""
+        host = self.application(name).host
+        for site in self.sites.values():
+            if site.host == host:
+                return site.site
+        raise refuse(
+            "application.unknown", f"Application {name!r} runs on no host of this lab.", field="name"
+        )
+
+    def lab_port(self, port_id: str) -> int:
+        """Port of the Workspace's pages or of the sample customer page."""
+        return self.laid.ports[LAB][port_id]
+
+
+def default_state() -> Path:
+    """``$STAYLINE_STATE``, else ``.stayline`` in the current folder; absolute."""
+    return Path(os.environ.get("STAYLINE_STATE") or ".stayline").absolute()
+
+
+def lay_out(
+    state: Path,
+    *,
+    config: Path | None = None,
+    agents: int = 0,
+    replication: ReplicationMode = ReplicationMode.FOLLOW,
+    fresh: bool = False,
+    durable_setup: bool = True,
+    random: Random | None = None,
+) -> Layout:
+    """Make or complete the state folder.
+
+    ``config`` a TOML file (None: the packaged sample centre); ``agents`` synthetic agents with places of
+    their own; ``fresh`` removes what is there first. Raises RefusedError, also when a lab runs in the folder.
+    """
+    state = state.absolute()
+    if fresh:
+        remove(state)
+    state.mkdir(parents=True, exist_ok=True)
+    centre = with_crowd(load_centre(config, state), agents)
+    objects = centre.objects
+    laid = _read_laid(state)
+    hosts = [one for one in objects if one.type is ObjectType.HOST]
+    _assign_ports(state, laid, hosts, objects, random or Random())
+    objects = [_with_origins(_with_ports(one, laid), laid) for one in objects]
+    authority = state / "authority"
+    create_authority(authority)
+    create_passwords(state / "authority" / "database-passwords.json")
+    _create_keys(state / "authority")
+    provision = state / "provision.json"
+    write_durably(provision, msgspec.json.encode(Provision(objects=objects, passwords=centre.passwords)))
+    sites: dict[str, SiteLayout] = {}
+    for host in hosts:
+        plan = _plan(state, host, hosts, objects, laid, replication, durable_setup)
+        sites[host.site] = _lay_site(state, plan, objects)
+    _lay_workspace(state, next(iter(sites.values())))
+    write_durably(state / "layout.json", msgspec.json.format(msgspec.json.encode(laid)))
+    return Layout(state=state, sites=sites, objects=objects, laid=laid)
+
+
+def read_layout(state: Path) -> Layout:
+    """The layout of an existing state folder, without changing anything. Raises RefusedError
+    ``lab.no_state``."""
+    state = state.absolute()
+    if not (state / "layout.json").exists():
+        raise refuse("lab.no_state", f"There is no lab in {state}.", fix="Start one with `stayline lab up`.")
+    laid = _read_laid(state)
+    objects = msgspec.json.decode((state / "provision.json").read_bytes(), type=Provision).objects
+    sites: dict[str, SiteLayout] = {}
+    for host in (one for one in objects if one.type is ObjectType.HOST):
+        folder = state / host.site
+        plan = msgspec.json.decode((folder / "host.json").read_bytes(), type=HostPlan)
+        sites[host.site] = _site_layout(folder, plan)
+    return Layout(state=state, sites=sites, objects=objects, laid=laid)
+
+
+def remove(state: Path) -> None:
+    """Remove a lab's state folder with everything in it. Refuses a folder that is not one, or in use."""
+    if not state.exists() or not any(state.iterdir()):
+        return
+    if not (state / "layout.json").exists():
+        raise refuse(
+            "lab.not_a_state_folder",
+            f"{state} has no layout.json, so it is not a lab's state folder: nothing was removed.",
+            fix="Name another folder with --state, or empty this one yourself.",
+        )
+    with locked(state):
+        for folder in state.glob("*/database/location.json"):
+            # The database may live elsewhere (an account that cannot enter this folder): see
+            # control/postgres.
+            location = msgspec.json.decode(folder.read_bytes())
+            for key in ("root", "run"):
+                shutil.rmtree(location.get(key, ""), ignore_errors=True)
+        shutil.rmtree(state)
+
+
+class locked:
+    """Hold a lab's state folder for one process. Raises RefusedError ``lab.in_use``."""
+
+    def __init__(self, state: Path) -> None:
+        state.mkdir(parents=True, exist_ok=True)
+        self._path = state / "lab.lock"
+        self._file = -1
+
+    def __enter__(self) -> "locked":
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._file)
+            raise refuse(
+                "lab.in_use",
+                f"Another lab runs in {self._path.parent}.",
+                fix="Stop it with Ctrl-C, or name another folder with --state.",
+            ) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+
+
+def _read_laid(state: Path) -> Laid:
+    path = state / "layout.json"
+    try:
+        laid = msgspec.json.decode(path.read_bytes(), type=Laid)
+    except FileNotFoundError:
+        return Laid()
+    except msgspec.MsgspecError as error:
+        raise refuse(
+            "lab.layout_malformed", f"{path} cannot be read: {error}.", fix="Start with --fresh."
+        ) from error
+    if laid.format != FORMAT:
+        raise refuse(
+            "lab.layout_format",
+            f"{state} was laid out by another release (format {laid.format}, this one writes {FORMAT}).",
+            fix="Start with --fresh, or with that release.",
+        )
+    return laid
+
+
+def _assign_ports(
+    state: Path, laid: Laid, hosts: Sequence[ConfigObject], objects: Sequence[ConfigObject], random: Random
+) -> None:
+    """Keep every port that is still free; choose the others."""
+    wanted: dict[str, dict[str, int]] = {host.name: {HOST_PORT: 0, DATABASE_PORT: 0} for host in hosts}
+    wanted[LAB] = {WORKSPACE_PORT: 0, SHOP_PORT: 0}
+    for one in objects:
+        if one.type is ObjectType.APPLICATION and one.host:
+            wanted[one.name] = dict(one.ports)
+    missing: list[tuple[str, str]] = []
+    for name, ports in wanted.items():
+        for port_id, given in ports.items():
+            port = given or laid.ports.get(name, {}).get(port_id, 0)
+            ports[port_id] = port
+            if not port or (not given and not is_free(port)):
+                missing.append((name, port_id))
+    keep = [port for ports in wanted.values() for port in ports.values() if port]
+    chosen = choose_ports(state, len(missing), random, keep=keep)
+    for (name, port_id), port in zip(missing, chosen, strict=True):
+        wanted[name][port_id] = port
+    laid.ports = wanted
+
+
+def _with_ports(one: ConfigObject, laid: Laid) -> ConfigObject:
+    # Hosts too: a Solution Control Server finds the other site's host agent in the configuration.
+    if one.type in (ObjectType.APPLICATION, ObjectType.HOST) and one.name in laid.ports:
+        return msgspec.structs.replace(one, ports=laid.ports[one.name])
+    return one
+
+
+def _with_origins(one: ConfigObject, laid: Laid) -> ConfigObject:
+    """Let the lab's sample customer page talk to every Chat Server, unless the file says who may."""
+    if one.app_type is not ApplicationType.CHAT_SERVER or one.option("settings", "allowed-origins"):
+        return one
+    port = laid.ports[LAB][SHOP_PORT]
+    settings = one.options.get("settings", {}) | {
+        "allowed-origins": f"http://127.0.0.1:{port}, http://localhost:{port}"
+    }
+    return msgspec.structs.replace(one, options={**one.options, "settings": settings})
+
+
+def _create_keys(folder: Path) -> None:
+    if not (folder / SIGNING_KEY).exists():
+        create_signing_keys(folder)
+
+
+def _plan(
+    state: Path,
+    host: ConfigObject,
+    hosts: Sequence[ConfigObject],
+    objects: Sequence[ConfigObject],
+    laid: Laid,
+    replication: ReplicationMode,
+    durable_setup: bool,
+) -> HostPlan:
+    peers = [one for one in hosts if one.site != host.site]
+    ports = laid.ports[host.name]
+    peer = None
+    if peers:
+        other = laid.ports[peers[0].name]
+        peer = PeerHost(
+            host=peers[0].name,
+            site=peers[0].site,
+            address=peers[0].address,
+            port=other[HOST_PORT],
+            database_port=other[DATABASE_PORT],
+        )
+    return HostPlan(
+        host=host.name,
+        site=host.site,
+        address=host.address,
+        port=ports[HOST_PORT],
+        database_port=ports[DATABASE_PORT],
+        applications=[
+            PlannedApplication(application=one.name, app_type=one.app_type)
+            for one in objects
+            if one.type is ObjectType.APPLICATION and one.host == host.name and one.app_type is not None
+        ],
+        peer=peer,
+        first=host.name == hosts[0].name,
+        replication=replication,
+        provision=str(state / "provision.json"),
+        passwords=str(state / "authority" / "database-passwords.json"),
+        durable_setup=durable_setup,
+        lab=True,
+    )
+
+
+def _lay_site(state: Path, plan: HostPlan, objects: Sequence[ConfigObject]) -> SiteLayout:
+    folder = state / plan.site
+    for part in ("certificates", "keys", "database", "log", "journal", "run"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    _certificates(state, folder / "certificates", plan)
+    for key in (SIGNING_KEY, VERIFY_KEY):
+        if not (folder / "keys" / key).exists():
+            shutil.copy(state / "authority" / key, folder / "keys" / key)
+    write_durably(folder / "host.json", msgspec.json.format(msgspec.json.encode(plan)))
+    servers = [one for one in objects if one.app_type is ApplicationType.CONFIGURATION_SERVER]
+    addresses = {one.name: one.address for one in objects if one.type is ObjectType.HOST}
+    own_first = sorted(servers, key=lambda one: one.host != plan.host)
+    layout = _site_layout(folder, plan)
+    try:
+        dsn = msgspec.json.decode((folder / "bootstrap.json").read_bytes(), type=Bootstrap).database_dsn
+    except (FileNotFoundError, msgspec.MsgspecError):
+        dsn = ""
+    save_bootstrap(
+        folder,
+        Bootstrap(
+            site=plan.site,
+            host=plan.host,
+            state=str(folder),
+            configuration=[
+                Node(application=one.name, host=addresses[one.host], port=one.ports["default"])
+                for one in own_first
+            ],
+            certificates=str(folder / "certificates"),
+            keys=str(folder / "keys"),
+            log_dir=str(folder / "log"),
+            database_dsn=dsn,  # the host agent writes it once it knows where its database listens
+            host_agent=layout.agent,
+        ),
+    )
+    return layout
+
+
+def _lay_workspace(state: Path, site: SiteLayout) -> None:
+    """The folder of the process that shows the agents' pages: it needs the Configuration Servers and the
+    authority's certificate, and proves agents by their tokens, so it has no certificate of its own."""
+    folder = state / WORKSPACE_FOLDER
+    (folder / "certificates").mkdir(parents=True, exist_ok=True)
+    shutil.copy(state / "authority" / CA_CERTIFICATE, folder / "certificates" / CA_CERTIFICATE)
+    own = msgspec.json.decode((site.folder / "bootstrap.json").read_bytes(), type=Bootstrap)
+    save_bootstrap(
+        folder,
+        msgspec.structs.replace(
+            own,
+            state=str(folder),
+            certificates=str(folder / "certificates"),
+            keys=str(folder),
+            log_dir=str(folder / "log"),
+            database_dsn="",
+            host_agent=None,
+        ),
+    )
+
+
+def _certificates(state: Path, folder: Path, plan: HostPlan) -> None:
+    wanted = {one.application: str(one.app_type) for one in plan.applications}
+    wanted |= {plan.host: HOST_AGENT, "operator": OPERATOR}
+    names = sorted({plan.address, "127.0.0.1", "localhost"})
+    for name, app_type in wanted.items():
+        if not (folder / f"{name}.pem").exists() or not (folder / f"{name}.key").exists():
+            issue(state / "authority", name, app_type, names, into=folder)
+    if not (folder / CA_CERTIFICATE).exists():
+        shutil.copy(state / "authority" / CA_CERTIFICATE, folder / CA_CERTIFICATE)
+
+
+def _site_layout(folder: Path, plan: HostPlan) -> SiteLayout:
+    return SiteLayout(
+        site=plan.site,
+        host=plan.host,
+        folder=folder,
+        plan=plan,
+        agent=Node(application=plan.host, host=plan.address, port=plan.port),
+    )
