@@ -88,7 +88,7 @@ class WorkspaceEngine:
         logged_in = await day.configuration.login(user, password)
         day.identify(logged_in)
         await day.configuration.start()
-        saved = day.load(day.parts.user)
+        saved = day.keeper.load(day.parts.user)
         if saved is not None and saved.user == day.parts.user:
             # The process died without a logout: what was on the desk is still there, and so is the session.
             day.recall(saved, identity=False)
@@ -118,7 +118,7 @@ class WorkspaceEngine:
         """Continue from the file of ``settings.user``. Returns at once; the phase shows when the core
         confirmed."""
         day = self._day
-        saved = day.load(self._settings.user) if self._settings.user else None
+        saved = day.keeper.load(self._settings.user) if self._settings.user else None
         if saved is None or not saved.token or saved.expires <= self._settings.clock():
             return False
         day.recall(saved, identity=True)
@@ -184,21 +184,21 @@ class WorkspaceEngine:
         """Reject an offer."""
         case = self._allowed(interaction, Control.REJECT)
         request = Reject(interaction=interaction, version=case.interaction.version, reason=reason)
-        self._day.gives_away(interaction)
+        self._day.partings.intend(interaction)
         await self._act("interaction.reject", request, interaction, "rejecting")
 
     async def transfer(self, interaction: str, queue: str, reason: str = "") -> None:
         """Give the interaction to a queue."""
         self._allowed(interaction, Control.TRANSFER)
         request = Transfer(interaction=interaction, queue=queue, reason=reason)
-        self._day.gives_away(interaction)
+        self._day.partings.intend(interaction)
         await self._act("interaction.transfer", request, interaction, "transferring")
 
     async def done(self, interaction: str, disposition: str = "") -> None:
         """Finish the interaction."""
         case = self._allowed(interaction, Control.DONE)
         request = MarkDone(interaction=interaction, disposition=disposition or case.interaction.disposition)
-        self._day.gives_away(interaction)
+        self._day.partings.intend(interaction)
         await self._act("interaction.done", request, interaction, "marking done")
 
     async def change(
@@ -271,14 +271,15 @@ class WorkspaceEngine:
         else:
             drafts.pop(interaction, None)
         self._day.card_changed(interaction)
-        self._day.save_soon()
+        self._day.keeper.soon()
 
     def mark_read(self, interaction: str) -> None:
         """The agent has seen the transcript."""
         chat = self._day.parts.chats.session_of(interaction)
         if chat is not None and chat.read < chat.last_seq:
             chat.read = chat.last_seq
-            self._day.mark_read(chat.id, chat.read)
+            self._day.keeper.read[chat.id] = chat.read
+            self._day.keeper.soon()
             self._day.card_changed(interaction)
 
     # -- contacts

@@ -32,26 +32,20 @@ from stayline.workspace.catalogue import catalogue_of
 from stayline.workspace.chat_worker import ChatContext
 from stayline.workspace.chats import Chats
 from stayline.workspace.contacts import Contacts
-from stayline.workspace.desk import Departure, Desk
+from stayline.workspace.desk import Desk
 from stayline.workspace.hub import Hub
+from stayline.workspace.keeper import Keeper
 from stayline.workspace.links import LinkUser, PoolLink
+from stayline.workspace.partings import Partings
 from stayline.workspace.protocol import Trace
 from stayline.workspace.render import Parts, view_of
 from stayline.workspace.requests import Requests
-from stayline.workspace.saved import AgentFile, KeptRequest, OutMessage, SavedState
+from stayline.workspace.saved import KeptRequest, SavedState
 from stayline.workspace.session import FINAL, AgentSession
 from stayline.workspace.settings import EngineSettings
-from stayline.workspace.view import BannerKind, NoticeView, Phase
+from stayline.workspace.view import BannerKind, Phase
 
 log = structlog.get_logger(__name__)
-
-SAVE_SECONDS = 0.2
-"""Changes that need not be kept at once are written together after this time."""
-
-MAX_NOTICES = 50
-
-LEAVING = frozenset({"interaction.done", "interaction.transfer", "interaction.reject"})
-"""Actions by which the agent gives an interaction away."""
 
 _CONFIG_ADDP = 2.0
 
@@ -62,21 +56,18 @@ class Workday:
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
         self.trace: Trace | None = None
-        self.token = ""
-        self.expires = 0.0
+        self.keeper = Keeper(settings)
         self.opened = asyncio.Event()
-        self.requests = Requests(self._answered, self.save_now, settings.clock)
+        self.requests = Requests(self._answered, self.keeper.now, settings.clock)
         self._instance = uuid.uuid4().hex
         self._tls = TlsFiles(ca=settings.authority)
-        self._file = AgentFile(None, "")
-        self._read: dict[str, int] = {}
         self._assigned: dict[str, Assignment] = {}
-        self._given_away: set[str] = set()
-        self._save_timer: asyncio.TimerHandle | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._ended = False
         self.parts = self._make_parts()
         self.hub = Hub(lambda: view_of(self.parts))
+        self.partings = Partings(self.parts, self.hub)
+        self.keeper.watch(self.parts, self.requests)
         self.configuration = self._make_client()
 
     # -- making
@@ -85,7 +76,7 @@ class Workday:
         clock, random = self.settings.clock, self.settings.random
         session = AgentSession(self, clock)
         context = ChatContext(
-            changed=self.card_changed, saved=self.save_now, report=self.report, proven=self._chat_proven
+            changed=self.card_changed, saved=self.keeper.now, report=self.report, proven=self._chat_proven
         )
         chats = Chats(context, clock)
         contacts = Contacts(self._contact_changed, random)
@@ -125,7 +116,7 @@ class Workday:
                 settings.state_dir / f"configuration-{uuid.uuid5(uuid.NAMESPACE_OID, settings.user).hex}.json"
             )
         client = ConfigurationClient(
-            endpoints, self._hello, self._tls, cache, lambda: self.token, clock=settings.clock
+            endpoints, self._hello, self._tls, cache, lambda: self.keeper.token, clock=settings.clock
         )
         client.changed.append(self._configured)
         client.on_link.append(self._configuration_link)
@@ -138,7 +129,7 @@ class Workday:
             instance=self._instance,
             site=self.settings.site,
             epoch=self.parts.session.epoch,
-            token=self.token,
+            token=self.keeper.token,
         )
 
     # -- life
@@ -146,7 +137,7 @@ class Workday:
     def identify(self, logged_in: LoggedIn) -> None:
         """The password was right: this is who works here."""
         identity = logged_in.identity
-        self.token, self.expires = logged_in.token, identity.expires
+        self.keeper.token, self.keeper.expires = logged_in.token, identity.expires
         self._name(identity.user, identity.display_name, identity.tenant)
 
     def _name(self, user: str, display_name: str, tenant: str) -> None:
@@ -156,30 +147,12 @@ class Workday:
         parts.chats.user = user
         parts.chats.context.name = parts.display_name
 
-    def load(self, user: str) -> SavedState | None:
-        """The agent's file, opened for writing from now on."""
-        self._file = AgentFile(self.settings.state_dir, user, self.settings.durable)
-        return self._file.load()
-
     def recall(self, saved: SavedState, *, identity: bool) -> None:
-        """Continue from the file: session, desk, drafts, what was sent and done but not answered."""
-        parts = self.parts
+        """Continue from the file; ``identity``: also as whom the file says."""
         if identity:
-            self.token, self.expires = saved.token, saved.expires
+            self.keeper.token, self.keeper.expires = saved.token, saved.expires
             self._name(saved.user, saved.display_name, saved.tenant)
-        session = parts.session
-        session.session, session.ticket, session.last_seq = saved.session, saved.ticket, saved.last_seq
-        session.epoch, session.place, session.wanted = saved.epoch, saved.place, saved.media
-        parts.media = saved.media
-        parts.drafts = dict(saved.drafts)
-        self._read = dict(saved.read)
-        parts.chats.restore(saved.outbox)
-        self.requests.restore(saved.requests)
-        if saved.ticket:
-            for view in saved.interactions:
-                parts.desk.put(view)
-            parts.desk.doubt()
-            parts.chats.follow(parts.desk.owned(), self._read)
+        self.keeper.recall(saved)
 
     def begin(self) -> None:
         """Connect: the configuration is known, the agent too."""
@@ -187,15 +160,11 @@ class Workday:
         self._set_phase()
         self.report("begun", instance=self._instance)
         self._configured([])
-        self.save_now()
+        self.keeper.now()
 
     async def stop(self) -> None:
         """End every link and task; the session stays in the core, everything kept stays in the file."""
-        if self._save_timer is not None:
-            self._save_timer.cancel()
-            self._save_timer = None
-        if self.parts.user and not self._ended:
-            self.save_now()
+        self.keeper.stop()
         await self._stop_links()
         await self.configuration.stop()
         if self._stopping is not None:
@@ -214,7 +183,7 @@ class Workday:
         """The agent logged out: nothing is kept."""
         self._ended = True
         self.requests.forget()
-        self._file.remove()
+        self.keeper.forget()
         self.parts.phase = Phase.OFFLINE
         self.hub.touch("status", "banner", "list", "links")
 
@@ -271,15 +240,15 @@ class Workday:
         departures = parts.desk.replace(opened.snapshot, opened.missed)
         parts.media = opened.snapshot.media
         for departure in departures:
-            self._departed(departure)
-        parts.chats.follow(parts.desk.owned(), self._read)
+            self.partings.departed(departure)
+        parts.chats.follow(parts.desk.owned(), self.keeper.read)
         for message in parts.chats.orphans():
-            self._unsent([message], "The interaction is no longer yours.")
+            self.partings.undelivered([message], "The interaction is no longer yours.")
         self._want_contacts()
         self._set_phase()
         self.all_changed()
         self.hub.touch("list", "status", "banner")
-        self.save_now()
+        self.keeper.now()
         self.opened.set()
         peer = parts.interaction.peer
         if peer is not None:
@@ -295,11 +264,11 @@ class Workday:
 
     def session_lost(self, why: str) -> None:
         """The core closed the session while we were away; what was on the desk is in its queues again."""
-        self._notice(
+        self.partings.notice(
             BannerKind.WARNING,
             f"Your session was closed by the Interaction Server: {why} You are logged in anew.",
         )
-        self.save_soon()
+        self.keeper.soon()
 
     def session_over(self, refusal: Refusal) -> None:
         """Over for good: stop the links (not from inside one of their own callbacks)."""
@@ -309,7 +278,7 @@ class Workday:
         if refusal.code in FINAL and not refusal.code.startswith("token."):
             parts.session.session = parts.session.ticket = ""
         self.report("ended", code=refusal.code, why=refusal.reason)
-        self.save_now()
+        self.keeper.now()
         self.all_changed()
         self.hub.touch("status", "banner", "list", "links")
         self.opened.set()
@@ -324,72 +293,24 @@ class Workday:
         if case is None:
             return
         if case.owned:
-            parts.chats.follow([view], self._read)
+            parts.chats.follow([view], self.keeper.read)
         if not known:
             self.hub.touch("list")
         self._want_contacts()
         self.card_changed(view.id)
-        self.save_soon()
+        self.keeper.soon()
 
     def interaction_gone(self, gone: Gone) -> None:
         """An interaction is not ours any more."""
         departure = self.parts.desk.remove(gone.interaction, gone.version, gone.event, gone.why)
         if departure is not None:
-            self._departed(departure)
+            self.partings.departed(departure)
 
     def media(self, states: list[MediaState]) -> None:
         """Readiness as the core has it."""
         self.parts.media = self.parts.session.wanted = states
         self.hub.touch("status")
-        self.save_soon()
-
-    # -- interactions leaving, actions answered
-
-    def _departed(self, departure: Departure) -> None:
-        view = departure.interaction
-        own = view.id in self._given_away
-        self._given_away.discard(view.id)
-        unsent = self.parts.chats.drop(view.id)
-        draft = self.parts.drafts.pop(view.id, "")
-        if draft.strip():
-            unsent.append(
-                OutMessage(
-                    id="",
-                    session=view.chat_session,
-                    interaction=view.id,
-                    text=draft,
-                    at=self.settings.clock(),
-                )
-            )
-        who = view.customer or view.subject or view.id
-        if not own:
-            self._notice(BannerKind.WARNING, f"{who} is no longer on your desk: {departure.why}", view.id)
-        if unsent:
-            self._unsent(unsent, f"{who} is no longer on your desk.")
-        self.hub.touch("list", f"card:{view.id}")
-        self.save_now()
-
-    def _unsent(self, messages: list[OutMessage], why: str) -> None:
-        text = "\n".join(message.text for message in messages)
-        self._notice(
-            BannerKind.WARNING, f"What you had typed was not delivered: {why}", messages[0].interaction, text
-        )
-
-    def _notice(self, kind: BannerKind, text: str, interaction: str = "", kept_text: str = "") -> None:
-        notice = NoticeView(
-            id=uuid.uuid4().hex,
-            kind=kind,
-            text=text,
-            at=self.settings.clock(),
-            interaction=interaction,
-            kept_text=kept_text,
-        )
-        self.parts.notices = [*self.parts.notices, notice][-MAX_NOTICES:]
-        self.hub.touch("notices")
-
-    def gives_away(self, interaction: str) -> None:
-        """The agent is about to part with it on purpose: its leaving is no news."""
-        self._given_away.add(interaction)
+        self.keeper.soon()
 
     def _answered(
         self,
@@ -398,25 +319,11 @@ class Workday:
         refusal: Refusal | None,
         waited: bool,
     ) -> None:
-        case = self.parts.desk.cases.get(request.interaction)
-        if case is not None and case.busy == request.label:
-            case.busy = ""
-        if refusal is not None:
-            self._given_away.discard(request.interaction)
-            if not waited:
-                self._notice(
-                    BannerKind.WARNING, f"{request.label}: refused. {refusal.reason}", request.interaction
-                )
-        elif isinstance(result, InteractionView):
+        self.partings.answered(request, result, refusal, waited)
+        if isinstance(result, InteractionView):
             self.interaction(result)
-        elif isinstance(result, Done) and request.method in LEAVING and case is not None:
-            version = max(result.version, case.interaction.version)
-            event = request.method.rpartition(".")[2]
-            departure = self.parts.desk.remove(request.interaction, version, event, "by this agent")
-            if departure is not None:
-                self._given_away.add(request.interaction)
-                self._departed(departure)
         self.card_changed(request.interaction)
+        self.keeper.soon()
 
     def _want_contacts(self) -> None:
         self.parts.contacts.want([case.interaction.contact for case in self.parts.desk.cases.values()])
@@ -466,47 +373,6 @@ class Workday:
         """All cards must be made anew (their controls depend on links and session)."""
         for interaction in self.parts.desk.cases:
             self.card_changed(interaction)
-
-    def mark_read(self, session: str, seq: int) -> None:
-        """How far a transcript has been read."""
-        self._read[session] = seq
-        self.save_soon()
-
-    def save_soon(self) -> None:
-        """Write the file within :data:`SAVE_SECONDS`."""
-        if self._save_timer is None and not self._ended:
-            self._save_timer = asyncio.get_running_loop().call_later(SAVE_SECONDS, self.save_now)
-
-    def save_now(self) -> None:
-        """Write the file. Raises OSError when the disk refuses."""
-        if self._save_timer is not None:
-            self._save_timer.cancel()
-            self._save_timer = None
-        parts = self.parts
-        if self._ended or not parts.user:
-            return
-        live = {view.chat_session for view in parts.desk.owned()}
-        self._read = {session: seq for session, seq in self._read.items() if session in live}
-        self._file.save(
-            SavedState(
-                user=parts.user,
-                token=self.token,
-                expires=self.expires,
-                display_name=parts.display_name,
-                tenant=parts.tenant,
-                place=parts.session.place,
-                session=parts.session.session,
-                ticket=parts.session.ticket,
-                last_seq=parts.session.last_seq,
-                epoch=parts.session.epoch,
-                media=parts.session.wanted,
-                interactions=[case.interaction for case in parts.desk.cases.values()],
-                drafts=parts.drafts,
-                outbox=parts.chats.outbox,
-                requests=self.requests.kept,
-                read=self._read,
-            )
-        )
 
 
 class _Tap:

@@ -1,0 +1,104 @@
+"""Writes the agent's file when something must survive, and continues from it."""
+
+import asyncio
+
+from stayline.workspace.render import Parts
+from stayline.workspace.requests import Requests
+from stayline.workspace.saved import AgentFile, SavedState
+from stayline.workspace.settings import EngineSettings
+
+SAVE_SECONDS = 0.2
+"""Changes that need not be kept at once are written together after this time."""
+
+
+class Keeper:
+    """The file of one agent. ``token`` proves the agent until ``expires`` (Unix s)."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self.token = ""
+        self.expires = 0.0
+        self.read: dict[str, int] = {}
+        self._settings = settings
+        self._parts: Parts | None = None
+        self._requests: Requests | None = None
+        self._file = AgentFile(None, "")
+        self._timer: asyncio.TimerHandle | None = None
+        self._forgotten = False
+
+    def watch(self, parts: Parts, requests: Requests) -> None:
+        """What is to be kept."""
+        self._parts, self._requests = parts, requests
+
+    def load(self, user: str) -> SavedState | None:
+        """The agent's file, opened for writing from now on."""
+        self._file = AgentFile(self._settings.state_dir, user, self._settings.durable)
+        return self._file.load()
+
+    def recall(self, saved: SavedState) -> None:
+        """Continue: session, desk, drafts, what was sent and done but not answered."""
+        parts, requests = self._parts, self._requests
+        assert parts is not None
+        assert requests is not None
+        session = parts.session
+        session.session, session.ticket, session.last_seq = saved.session, saved.ticket, saved.last_seq
+        session.epoch, session.place, session.wanted = saved.epoch, saved.place, saved.media
+        parts.media = saved.media
+        parts.drafts = dict(saved.drafts)
+        self.read = dict(saved.read)
+        parts.chats.restore(saved.outbox)
+        requests.restore(saved.requests)
+        if saved.ticket:
+            for view in saved.interactions:
+                parts.desk.put(view)
+            parts.desk.doubt()
+            parts.chats.follow(parts.desk.owned(), self.read)
+
+    def soon(self) -> None:
+        """Write within :data:`SAVE_SECONDS`."""
+        if self._timer is None and not self._forgotten:
+            self._timer = asyncio.get_running_loop().call_later(SAVE_SECONDS, self.now)
+
+    def stop(self) -> None:
+        """Write for the last time."""
+        self.now()
+        self._forgotten = True
+
+    def forget(self) -> None:
+        """The agent logged out: remove the file, write no more."""
+        self._cancel()
+        self._forgotten = True
+        self._file.remove()
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def now(self) -> None:
+        """Write. Raises OSError when the disk refuses."""
+        self._cancel()
+        parts, requests = self._parts, self._requests
+        if self._forgotten or parts is None or requests is None or not parts.user:
+            return
+        live = {view.chat_session for view in parts.desk.owned()}
+        self.read = {session: seq for session, seq in self.read.items() if session in live}
+        self._file.save(
+            SavedState(
+                user=parts.user,
+                token=self.token,
+                expires=self.expires,
+                display_name=parts.display_name,
+                tenant=parts.tenant,
+                place=parts.session.place,
+                session=parts.session.session,
+                ticket=parts.session.ticket,
+                last_seq=parts.session.last_seq,
+                epoch=parts.session.epoch,
+                media=parts.session.wanted,
+                interactions=[case.interaction for case in parts.desk.cases.values()],
+                drafts=parts.drafts,
+                outbox=parts.chats.outbox,
+                requests=requests.kept,
+                read=self.read,
+            )
+        )
