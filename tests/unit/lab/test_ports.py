@@ -14,7 +14,7 @@ from stayline.lab.ports import blocks, choose_ports, ephemeral_range, is_free
 @pytest.fixture(autouse=True)
 def _own_reservations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "reservations").mkdir()
-    monkeypatch.setattr(ports.tempfile, "gettempdir", lambda: str(tmp_path / "reservations"))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "reservations"))
 
 
 def test_no_block_touches_the_ephemeral_range() -> None:
