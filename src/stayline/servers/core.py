@@ -14,6 +14,7 @@ import enum
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import asyncpg
 import msgspec
 import structlog
 
@@ -24,6 +25,7 @@ from stayline.link.messages.interaction import Leaving
 from stayline.link.peer import BaseHandler, Peer, Request
 from stayline.link.transport import Accepts, Endpoint, Listener, connect
 from stayline.servers.process import ServerProcess
+from stayline.store.database import LOST
 from stayline.store.election import Election, Term
 
 PARTNER_TIMEOUT = 2.0
@@ -80,6 +82,7 @@ class CoreServer:
         self.epoch = 0
         self.term = 0
         self.why = "starting"
+        self._begun = False
         self.log = structlog.get_logger().bind(application=process.name, pair=pair)
         self._down: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._election = Election(
@@ -171,7 +174,11 @@ class CoreServer:
     async def _become_primary(self, term: Term) -> None:
         """Load first, announce then."""
         self.epoch, self.term = term.epoch, term.term
-        await self._service.begin(term)
+        self._begun = True
+        try:
+            await self._service.begin(term)
+        except (StaylineError, asyncpg.PostgresError, *LOST) as error:
+            self.step_down(f"elected, but the database went away: {error}")
         if self._down.done():
             return
         self.role = Role.PRIMARY
@@ -188,7 +195,7 @@ class CoreServer:
             self.broadcast("server.leaving", Leaving(why=why))
         self.role = Role.BACKUP
         self._say(why)
-        if was_primary:
+        if self._begun:
             await self._service.end(why)
         code = "server.stopping" if commanded else "core.stepped_down"
         refusal = refuse(code, f"{self.process.name} {why}.", retryable=True).refusal

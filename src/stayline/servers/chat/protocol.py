@@ -193,9 +193,18 @@ def clean_text(text: str) -> str:
     return "".join(c for c in unified if c in "\n\t" or (c >= " " and c != "\x7f"))
 
 
-def encode(message: ToCustomer) -> str:
+def encode(message: ToCustomer | FromCustomer) -> str:
     """The text of one WebSocket message."""
     return msgspec.json.encode(message).decode()
+
+
+_answer_decoder: msgspec.json.Decoder[ToCustomer] = msgspec.json.Decoder(ToCustomer)
+
+
+def decode_answer(text: str | bytes) -> ToCustomer:
+    """One message of a Chat Server, for programs that are customers; raises msgspec.MsgspecError."""
+    answer: ToCustomer = _answer_decoder.decode(text)
+    return answer
 
 
 def entry_seen(entry: Entry) -> EntrySeen:

@@ -27,17 +27,17 @@ class Settled(NamedTuple):
 Work = Candidate | Change | CreateChat | Submitted | Settled | Append
 """One item of a batch."""
 
-Outcome = Identified | Contact | ChatState | Stored | Refusal
-"""Its outcome: what was stored, or why nothing was."""
+Outcome = Identified | Contact | ChatState | Stored
+"""Its outcome: what was stored."""
 
 
-async def store_batch(connection: Connection, work: Sequence[Work], stamp: Stamp) -> list[Outcome]:
+async def store_batch(connection: Connection, work: Sequence[Work], stamp: Stamp) -> list[Outcome | Refusal]:
     """Store all items in the caller's transaction, a statement or two for each kind. Outcomes in the order given.
 
     Items of different kinds do not wait for one another in one batch, with one exception that matters: sessions are
     created before entries are appended.
     """
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, Outcome | Refusal] = {}
     identify = [(at, item) for at, item in enumerate(work) if isinstance(item, Candidate)]
     create = [(at, item) for at, item in enumerate(work) if isinstance(item, CreateChat)]
     submitted = [(at, item.session) for at, item in enumerate(work) if isinstance(item, Submitted)]
@@ -55,9 +55,9 @@ async def store_batch(connection: Connection, work: Sequence[Work], stamp: Stamp
 
 
 def _note(
-    outcomes: dict[int, Outcome],
+    outcomes: dict[int, Outcome | Refusal],
     items: Sequence[tuple[int, object]],
-    results: Sequence[Outcome],
+    results: Sequence[Outcome | Refusal],
 ) -> None:
     for (at, _), result in zip(items, results, strict=True):
         outcomes[at] = result

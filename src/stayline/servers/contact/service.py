@@ -83,6 +83,7 @@ class ContactService:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._writer: GroupWriter[Work, Outcome] | None = None
         self._tick: asyncio.Task[None] | None = None
+        self._fence_watch: asyncio.Task[None] | None = None
         self._methods = self._method_table()
 
     def _method_table(self) -> dict[str, Method]:
@@ -121,9 +122,10 @@ class ContactService:
 
     async def end(self, why: str) -> None:
         """Stop at once; what waits stays unanswered and is asked again elsewhere."""
-        if self._tick is not None:
-            self._tick.cancel()
-            await asyncio.gather(self._tick, return_exceptions=True)
+        tasks = [task for task in (self._tick, self._fence_watch) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._writer is not None:
             await self._writer.close()
         if self._pool is not None:
@@ -339,10 +341,17 @@ class ContactService:
     # -- the database ----------------------------------------------------------------------------------------
 
     async def _open_writer(self, dsn: str, term: Term) -> GroupWriter[Work, Outcome]:
-        async def apply(connection: Connection, work: list[Work]) -> list[Outcome]:
+        async def apply(connection: Connection, work: list[Work]) -> list[Outcome | Refusal]:
             return await store_batch(connection, work, Stamp(term.epoch, term.term, time.time()))
 
-        raise NotImplementedError
+        writer = GroupWriter[Work, Outcome](dsn, term, apply, instance=self._core.process.instance)
+        await writer.open()
+        self._fence_watch = asyncio.create_task(self._watch_fence(writer), name="contact-fence")
+        return writer
+
+    async def _watch_fence(self, writer: GroupWriter[Work, Outcome]) -> None:
+        await writer.fenced.wait()
+        self._core.step_down(f"it cannot write any more: {writer.why}")
 
     def _reader(self) -> Any:
         if self._pool is None:
