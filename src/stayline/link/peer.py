@@ -267,7 +267,9 @@ class Peer:
             wait = self._bucket.take(self._loop.time())
             if wait > 0:
                 reason = f"More than {self.limits.rate:g} requests per second on one link."
-                return Refusal(code="link.rate", reason=reason, retryable=True, retry_after=round(wait, 3))
+                # A little more than needed: clocks of event loops count in milliseconds.
+                advice = round(wait + 0.005, 3)
+                return Refusal(code="link.rate", reason=reason, retryable=True, retry_after=advice)
         if self._allowed is not None and frame.t is Kind.REQUEST and frame.m not in self._allowed:
             who = f"{self.identity.user} (a person)" if self.identity else "somebody not logged in"
             reason = f"{frame.m} may not be called by {who}."
