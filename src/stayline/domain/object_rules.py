@@ -21,7 +21,7 @@ COMMON_FIELDS = frozenset({"type", "name", "options", "revision", "enabled", "de
 
 FIELDS: dict[ObjectType, frozenset[str]] = {
     ObjectType.TENANT: frozenset(),
-    ObjectType.HOST: frozenset({"address", "site"}),
+    ObjectType.HOST: frozenset({"address", "site", "ports"}),
     ObjectType.PLACE: frozenset({"tenant"}),
     ObjectType.APPLICATION: frozenset(
         {"tenant", "app_type", "host", "ports", "backup", "reconnect_timeout", "connections"}

@@ -42,7 +42,7 @@ _TEXT: dict[str, Any] = {"description": str, "enabled": bool}
 _TENANT: dict[str, Any] = {"tenant": str}
 _KEYS: dict[ObjectType, dict[str, Any]] = {
     ObjectType.TENANT: {},
-    ObjectType.HOST: {"site": str, "address": str},
+    ObjectType.HOST: {"site": str, "address": str, "ports": dict},
     ObjectType.PLACE: _TENANT,
     ObjectType.APPLICATION: _TENANT
     | {"type": ApplicationType, "host": str, "ports": dict, "backup": str, "reconnect_timeout": float}

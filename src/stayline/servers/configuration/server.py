@@ -43,7 +43,7 @@ log = structlog.get_logger(__name__)
 
 SECTION = "configuration-server"
 
-TRUSTED_TYPES = frozenset({"Solution Control Server", "operator"})
+TRUSTED_TYPES = frozenset({"Solution Control Server", "Operator"})
 """Types in a certificate that may change the configuration: the switch-over plan, and the operator's commands."""
 
 PERSON_METHODS = frozenset({"config.read", "config.change", "config.history", "auth.login"})

@@ -1,0 +1,264 @@
+"""``stayline config``: look at the configuration of a running centre, change it, check and load files."""
+
+import asyncio
+import getpass
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stayline.control.host.plan import OPERATOR
+from stayline.domain.configuration_difference import difference
+from stayline.domain.errors import StaylineError, refuse
+from stayline.domain.objects import ConfigObject, ObjectType
+from stayline.domain.options import nearest
+from stayline.domain.provisioning import Provisioned, ProvisioningError, parse_provisioning
+from stayline.lab.layout import default_state, read_layout
+from stayline.link.bootstrap import load_bootstrap
+from stayline.link.configuration import ConfigurationClient, configuration_endpoints
+from stayline.link.messages.configuration import Operation, OperationKind
+from stayline.link.messages.envelope import Hello
+from stayline.store.passwords import hash_password
+
+app = typer.Typer(
+    help="Objects and options of a running centre; checking and loading files.", no_args_is_help=True
+)
+
+State = Annotated[
+    Path | None, typer.Option("--state", help="State folder (default: $STAYLINE_STATE, else .stayline here).")
+]
+Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; kept in the history.")]
+Kind = Annotated[str, typer.Argument(help="Kind of object: Application, Person, 'Agent Group' ...")]
+
+BATCH = 500
+"""Operations in one change of ``load``."""
+
+T = TypeVar("T")
+
+
+def _client(state: Path) -> ConfigurationClient:
+    layout = read_layout(state)
+    boot = load_bootstrap(layout.sites[layout.first_site].folder)
+    hello = Hello(application="operator", type=OPERATOR, instance=uuid.uuid4().hex)
+    return ConfigurationClient(configuration_endpoints(boot, 5.0, 5.0), lambda: hello, layout.operator)
+
+
+def _with(state: Path | None, work: Callable[[ConfigurationClient], Awaitable[T]]) -> T:
+    """Run ``work`` with a client that knows the configuration; a refusal ends the command with status 1."""
+
+    async def run() -> T:
+        client = _client(state or default_state())
+        try:
+            await client.start(timeout=5.0)
+            return await work(client)
+        finally:
+            await client.stop()
+
+    try:
+        return asyncio.run(run())
+    except StaylineError as error:
+        raise _fail(error) from error
+
+
+def _fail(error: StaylineError) -> typer.Exit:
+    console = Console(stderr=True, soft_wrap=True)
+    if isinstance(error, ProvisioningError):
+        for fault in error.faults:
+            console.print(str(fault), markup=False, highlight=False)
+        return typer.Exit(1)
+    console.print(f"{error.refusal.reason} ({error.refusal.code})", markup=False, highlight=False)
+    if error.refusal.fix:
+        console.print(f"What helps: {error.refusal.fix}", markup=False, highlight=False)
+    return typer.Exit(1)
+
+
+def _kind(text: str) -> ObjectType:
+    for kind in ObjectType:
+        if text.casefold().replace("_", " ").replace("-", " ") in (kind.casefold(), f"{kind.casefold()}s"):
+            return kind
+    near = nearest(text, ObjectType)
+    fix = f"Did you mean '{near}'?" if near else "Kinds: " + ", ".join(ObjectType) + "."
+    raise _fail(refuse("config.unknown_type", f"There is no kind of object '{text}'.", fix=fix))
+
+
+def _why(reason: str) -> str:
+    return f"{reason or 'no reason given'} [{getpass.getuser()}]"
+
+
+@app.command()
+def show(
+    kind: Annotated[str, typer.Argument(help="Kind of object; none: all objects.")] = "",
+    name: Annotated[str, typer.Argument(help="Name of the object; none: all of the kind.")] = "",
+    state: State = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Show objects, or one object with its options."""
+
+    async def find(client: ConfigurationClient) -> list[ConfigObject]:
+        if name:
+            return [client.snapshot.require(_kind(kind), name)]
+        return client.snapshot.all(_kind(kind)) if kind else client.snapshot.objects
+
+    found = _with(state, find)
+    if json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(found[0] if name else found), indent=2).decode())
+    elif name:
+        _show_one(found[0])
+    else:
+        table = Table("Kind", "Name", "What", "Revision")
+        for obj in found:
+            what = obj.app_type or obj.site or obj.display_name or obj.description
+            table.add_row(obj.type, obj.name, what, str(obj.revision))
+        Console().print(table)
+
+
+def _show_one(obj: ConfigObject) -> None:
+    console = Console(soft_wrap=True)
+    shown = msgspec.to_builtins(obj)
+    options = shown.pop("options", {})
+    for field, value in shown.items():
+        console.print(f"{field} = {value}", markup=False, highlight=False)
+    for section, values in options.items():
+        console.print(f"\n[{section}]", markup=False, highlight=False)
+        for key, value in values.items():
+            console.print(f"{key} = {value}", markup=False, highlight=False)
+
+
+@app.command(name="set")
+def set_(
+    kind: Kind,
+    name: Annotated[str, typer.Argument(help="Name of the object.")],
+    option: Annotated[str, typer.Argument(help="SECTION/KEY")],
+    value: Annotated[str, typer.Argument(help="The value.")],
+    reason: Reason = "",
+    state: State = None,
+) -> None:
+    """Set an option of an object."""
+    _option(state, OperationKind.SET_OPTION, kind, name, option, value, reason)
+
+
+@app.command()
+def unset(
+    kind: Kind,
+    name: Annotated[str, typer.Argument(help="Name of the object.")],
+    option: Annotated[str, typer.Argument(help="SECTION/KEY")],
+    reason: Reason = "",
+    state: State = None,
+) -> None:
+    """Take an option off an object: a weaker object, or the default, supplies it then."""
+    _option(state, OperationKind.DELETE_OPTION, kind, name, option, "", reason)
+
+
+def _option(
+    state: Path | None, op: OperationKind, kind: str, name: str, option: str, value: str, reason: str
+) -> None:
+    section, slash, key = option.partition("/")
+    if not slash:
+        raise _fail(refuse("option.unknown", f"'{option}' is no option.", fix="Write SECTION/KEY."))
+    operation = Operation(op=op, type=str(_kind(kind)), name=name, section=section, key=key, value=value)
+    made = _with(state, lambda client: client.change([operation], _why(reason)))
+    typer.echo(f"revision {made.revision}")
+
+
+@app.command()
+def history(
+    limit: Annotated[int, typer.Option("--limit", "-n", help="How many changes.")] = 20,
+    kind: Annotated[str, typer.Option("--kind", help="Only changes of this kind of object.")] = "",
+    name: Annotated[str, typer.Option("--name", help="Only changes of this object.")] = "",
+    state: State = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Who changed what, when and why; newest first."""
+    wanted = str(_kind(kind)) if kind else ""
+    records = _with(state, lambda client: client.history(limit, wanted, name))
+    if json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(records), indent=2).decode())
+        return
+    table = Table("Revision", "When", "Who", "Why", "What")
+    for record in records:
+        when = datetime.fromtimestamp(record.at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        what = "\n".join(_in_words(op) for op in record.operations[:5])
+        more = f"\n... {len(record.operations) - 5} more" if len(record.operations) > 5 else ""
+        table.add_row(str(record.revision), when, record.by, record.reason, what + more)
+    Console().print(table)
+
+
+def _in_words(op: Operation) -> str:
+    where = f"{op.type} '{op.name}'"
+    if op.op is OperationKind.SET_OPTION:
+        return f"{where}: {op.section}/{op.key} = {op.value}"
+    if op.op is OperationKind.DELETE_OPTION:
+        return f"{where}: {op.section}/{op.key} unset"
+    return f"{op.op} {where}"
+
+
+def _parse(file: Path) -> Provisioned:
+    try:
+        return parse_provisioning(file.read_text(encoding="utf-8"), str(file))
+    except UnicodeDecodeError as error:
+        raise _fail(refuse("provisioning.syntax", f"{file} is not UTF-8: {error.reason}.")) from error
+    except OSError as error:
+        raise _fail(refuse("provisioning.missing", f"{file} cannot be read: {error.strerror}.")) from error
+    except StaylineError as error:
+        raise _fail(error) from error
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(help="A TOML file, as examples/two-sites.toml.")]) -> None:
+    """Check a file without touching anything; every fault is said with its line and what mends it."""
+    parsed = _parse(file)
+    counts = {kind: sum(1 for obj in parsed.objects if obj.type is kind) for kind in ObjectType}
+    typer.echo(f"{file}: good: " + ", ".join(f"{n} {kind}" for kind, n in counts.items() if n))
+
+
+@app.command()
+def load(
+    file: Annotated[Path, typer.Argument(help="A TOML file, as examples/two-sites.toml.")],
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Also delete objects and options that the file does not have.")
+    ] = False,
+    passwords: Annotated[
+        bool, typer.Option("--passwords", help="Set passwords of known persons too.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change.")] = False,
+    reason: Reason = "",
+    state: State = None,
+) -> None:
+    """Make a running centre say what a file says; agents stay at the site they are told to use."""
+    parsed = _parse(file)
+
+    async def work(client: ConfigurationClient) -> str:
+        known = {p.name for p in client.snapshot.all(ObjectType.PERSON)}
+        chosen = {n: p for n, p in parsed.passwords.items() if passwords or n not in known}
+        hashed = {clear: await asyncio.to_thread(hash_password, clear) for clear in set(chosen.values())}
+        puts, gone = difference(
+            client.snapshot, parsed.objects, {n: hashed[p] for n, p in chosen.items()}, prune=prune
+        )
+        operations = [
+            Operation(op=OperationKind.PUT, type=str(o.type), name=o.name, object=o) for o in puts
+        ] + [Operation(op=OperationKind.DELETE, type=type_, name=name) for type_, name in gone]
+        if dry_run or not operations:
+            return "\n".join(_in_words(op) for op in operations) or "nothing differs"
+        if len(operations) > BATCH:
+            return await _in_parts(client, operations, reason or f"loaded {file.name}")
+        made = await client.change(operations, _why(reason or f"loaded {file.name}"))
+        return f"revision {made.revision}: {len(puts)} put, {len(gone)} deleted"
+
+    typer.echo(_with(state, work))
+
+
+async def _in_parts(client: ConfigurationClient, operations: list[Operation], reason: str) -> str:
+    """More than one change can hold: objects in the order in which they refer to one another."""
+    begun = time.monotonic()
+    revision = 0
+    for begin in range(0, len(operations), BATCH):
+        part = operations[begin : begin + BATCH]
+        revision = (await client.change(part, _why(f"{reason} (from operation {begin + 1})"))).revision
+    return f"revision {revision}: {len(operations)} operations in {time.monotonic() - begun:.1f} s"
