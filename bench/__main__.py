@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable
 import structlog
 import uvloop
 
+from bench.proxy import proxy
 from bench.results import Result, save, show
 from bench.transitions import transitions
 
 BENCHMARKS: dict[str, Callable[[], Awaitable[list[Result]]]] = {
     "durable_transitions": transitions,
+    "proxy": proxy,
 }
 
 
