@@ -21,11 +21,12 @@ class Mode(enum.StrEnum):
 class Phase(enum.StrEnum):
     """Where a primary stands with its replica.
 
-    ``alone``: commits do not wait. ``joining``: they wait again, but what was acknowledged while alone is not yet
-    known to be over there. ``together``: every acknowledged write is on both sites. ``missing``: they wait for a
-    replica that is not there.
+    ``new``: nobody has looked yet. ``alone``: commits do not wait. ``joining``: they wait again, but what was
+    acknowledged before is not yet known to be over there. ``together``: every acknowledged write is on both sites.
+    ``missing``: they wait for a replica that is not there.
     """
 
+    NEW = "new"
     ALONE = "alone"
     JOINING = "joining"
     TOGETHER = "together"
@@ -33,7 +34,8 @@ class Phase(enum.StrEnum):
 
 
 class Action(enum.StrEnum):
-    """What the server has to be told. ``confirm``: find the position from which on commits surely wait."""
+    """What the server has to be told. ``confirm``: find the position from which on commits surely wait (asked again
+    at each step until ``Seen.barrier`` is there)."""
 
     WAIT_FOR_REPLICA = "wait for the replica"
     GO_ALONE = "go alone"
@@ -42,14 +44,16 @@ class Action(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Seen:
-    """One look at the primary. Positions in bytes; ``confirmed`` what the replica has flushed (None: not attached);
-    ``waiting`` whether the server is set to wait; ``barrier`` the position of the last ``confirm`` (None: not yet)."""
+    """One look at the primary. ``streaming``: the replica is attached, up to date and gives signs of life;
+    ``waiting``: the server is set to wait. Positions in bytes: ``flushed`` here, ``confirmed`` there (None: not
+    attached). ``barrier``: the position found by ``confirm``; ``heard`` Unix seconds of the last sign of life."""
 
     streaming: bool
     waiting: bool
     flushed: int
     confirmed: int | None
     barrier: int | None = None
+    heard: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,10 @@ class Exposure:
 class View:
     """The keeper's memory. ``missing_since`` and ``exposed_since`` Unix seconds, 0: not."""
 
-    phase: Phase = Phase.ALONE
+    phase: Phase = Phase.NEW
     missing_since: float = 0.0
     exposed_since: float = 0.0
-    why: str = "just started"
+    why: str = "Replication has not been looked at yet."
 
     @property
     def exposure(self) -> Exposure:
@@ -76,79 +80,78 @@ class View:
         return Exposure(self.phase is Phase.TOGETHER, self.exposed_since, self.why)
 
 
-def step(view: View, seen: Seen, *, mode: Mode, away_timeout: float, now: float) -> tuple[View, list[Action]]:
+Step = tuple[View, list[Action]]
+
+_TOGETHER = View(Phase.TOGETHER, why="Every acknowledged write is on both sites.")
+
+
+def step(view: View, seen: Seen, *, mode: Mode, away_timeout: float, now: float) -> Step:
     """The next view after a look at ``now`` (Unix seconds), and what to do. ``away_timeout`` in seconds."""
+    if view.phase is Phase.NEW and not view.exposed_since:
+        # Whatever was acknowledged before the first look may be here only, until the replica proves otherwise.
+        view = replace(view, exposed_since=now)
     if mode is Mode.ASYNC:
         return _async(view, seen, now)
-    if mode is Mode.FOLLOW and not seen.streaming and _may_go_on(view, away_timeout, now):
+    if mode is Mode.FOLLOW and not seen.streaming and _may_go_on(view, seen, away_timeout, now):
         return _alone(view, seen, away_timeout, now)
     if not seen.waiting:
-        return _begin_waiting(view, seen, mode, now)
+        return _begin_waiting(view, seen, now)
     if not seen.streaming:
-        return _missing(view, mode, away_timeout, now), []
+        return _missing(view, seen, mode, away_timeout, now), []
     return _attached(view, seen, now)
 
 
-def _may_go_on(view: View, away_timeout: float, now: float) -> bool:
-    """Alone already, or the replica has been away long enough."""
-    if view.phase is Phase.ALONE:
+def _may_go_on(view: View, seen: Seen, away_timeout: float, now: float) -> bool:
+    """Alone already (a new look at a server that does not wait counts), or the replica has been away long enough."""
+    if view.phase is Phase.ALONE or (view.phase is Phase.NEW and not seen.waiting):
         return True
     return bool(view.missing_since) and now - view.missing_since >= away_timeout
 
 
-def _alone(view: View, seen: Seen, away_timeout: float, now: float) -> tuple[View, list[Action]]:
+def _alone(view: View, seen: Seen, away_timeout: float, now: float) -> Step:
     gone = f"has been away for more than {away_timeout:g} s" if view.missing_since else "is not there"
-    why = (
-        view.why
-        if view.phase is Phase.ALONE and view.exposed_since
-        else f"The replica {gone}: this site goes on alone."
-    )
+    why = view.why if view.phase is Phase.ALONE else f"The replica {gone}: this site goes on alone."
     # Exposed from the moment the replica went: what waited for it is released now, without it.
     since = view.exposed_since or view.missing_since or now
     actions = [Action.GO_ALONE] if seen.waiting else []
     return View(Phase.ALONE, view.missing_since, since, why), actions
 
 
-def _begin_waiting(view: View, seen: Seen, mode: Mode, now: float) -> tuple[View, list[Action]]:
+def _begin_waiting(view: View, seen: Seen, now: float) -> Step:
     missing = 0.0 if seen.streaming else view.missing_since or now
-    why = "The replica follows again: commits wait for it from now on."
+    why = "The replica follows: commits wait for it from now on."
     if not seen.streaming:
-        why = f"Mode {mode.value}: commits wait, and there is no replica."
-    since = view.exposed_since or now
-    return View(Phase.JOINING, missing, since, why), [Action.WAIT_FOR_REPLICA, Action.CONFIRM]
+        why = "Commits wait, and there is no replica (mode strict)."
+    return View(Phase.JOINING, missing, view.exposed_since or now, why), [Action.WAIT_FOR_REPLICA]
 
 
-def _missing(view: View, mode: Mode, away_timeout: float, now: float) -> View:
-    since = view.missing_since or now
+def _missing(view: View, seen: Seen, mode: Mode, away_timeout: float, now: float) -> View:
+    since = view.missing_since or seen.heard or now
     until = f"for at most {away_timeout:g} s" if mode is Mode.FOLLOW else "until it is back (mode strict)"
     return replace(
         view, phase=Phase.MISSING, missing_since=since, why=f"The replica is away: commits wait {until}."
     )
 
 
-def _attached(view: View, seen: Seen, now: float) -> tuple[View, list[Action]]:
-    if not view.exposed_since and view.phase in (Phase.TOGETHER, Phase.MISSING):
-        return View(Phase.TOGETHER, why="Every acknowledged write is on both sites."), []
+def _attached(view: View, seen: Seen, now: float) -> Step:
+    if not view.exposed_since:
+        return _TOGETHER, []
     if seen.barrier is None:
-        actions = [] if view.phase is Phase.JOINING else [Action.CONFIRM]
-        return replace(
-            view, phase=Phase.JOINING, missing_since=0.0, exposed_since=view.exposed_since or now
-        ), actions
+        why = "The replica follows; what was written without it is still to be confirmed."
+        return View(Phase.JOINING, 0.0, view.exposed_since, why), [Action.CONFIRM]
     if seen.confirmed is not None and seen.confirmed >= seen.barrier:
-        return View(Phase.TOGETHER, why="Every acknowledged write is on both sites."), []
+        return _TOGETHER, []
     short = seen.barrier - (seen.confirmed or 0)
     why = f"The replica follows; {short} bytes from the time without it are still to come."
-    return View(Phase.JOINING, 0.0, view.exposed_since or now, why), []
+    return View(Phase.JOINING, 0.0, view.exposed_since, why), []
 
 
-def _async(view: View, seen: Seen, now: float) -> tuple[View, list[Action]]:
-    behind = seen.flushed - seen.confirmed if seen.confirmed is not None else None
+def _async(view: View, seen: Seen, now: float) -> Step:
     actions = [Action.GO_ALONE] if seen.waiting else []
+    behind = seen.flushed - seen.confirmed if seen.confirmed is not None else None
     if seen.streaming and behind is not None and behind <= 0:
-        return View(
-            Phase.ALONE, 0.0, 0.0, "Mode async: commits do not wait; the replica has everything now."
-        ), actions
+        why = "Mode async: commits do not wait; the replica has everything at this moment."
+        return View(Phase.ALONE, 0.0, 0.0, why), actions
     what = "has no replica" if not seen.streaming else f"is {behind} bytes ahead of its replica"
-    return View(
-        Phase.ALONE, 0.0, view.exposed_since or now, f"Mode async: commits do not wait; this site {what}."
-    ), actions
+    why = f"Mode async: commits do not wait; this site {what}."
+    return View(Phase.ALONE, 0.0, view.exposed_since or now, why), actions

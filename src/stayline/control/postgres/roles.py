@@ -46,6 +46,8 @@ async def establish(node: "PostgresNode", reason: str, by: str) -> None:
     """Bring the tables up to date and, when no site was ever master, write epoch 1 for this one."""
     conn = await connect(node.dsn, f"stayline-node {node.config.site}")
     try:
+        # A primary that was left waiting for its replica must come up without it.
+        await conn.execute("SET synchronous_commit = local")
         await migrate(conn)
         if await newest_mastership(conn) is None:
             row = Mastership(epoch=1, site=node.config.site, mode=PromotionMode.PLANNED, reason=reason, by=by)
