@@ -122,7 +122,7 @@ class Supervisor:
             )
             self._watch(one, ProcessId(running.pid, running.ticks))
             adopted.append(name)
-            log.info("adopted", application=name, pid=running.pid, why=one.life.why)
+            log.info("adopted", server=name, pid=running.pid, why=one.life.why)
         self._record()
         return adopted
 
@@ -158,7 +158,7 @@ class Supervisor:
             why = one.life.why
             log.info(
                 "process",
-                application=one.program.application,
+                server=one.program.application,
                 after=str(event),
                 state=str(one.life.state),
                 why=why,
@@ -196,7 +196,7 @@ class Supervisor:
             process = await self._spawn(one.program.launch)
         except RefusedError as error:
             one.exit = error.refusal.reason
-            log.warning("spawn failed", application=one.program.application, why=error.refusal.reason)
+            log.warning("spawn failed", server=one.program.application, why=error.refusal.reason)
             self._apply(one, Event.SPAWN_FAILED)
             return
         self._watch(one, process)
