@@ -94,7 +94,7 @@ class SolutionControlServer(BaseHandler):
         before = self._seen[site]
         if bool(why) != bool(before.why):
             log.info("host.watch", site=site, why=why or "it answers")
-        self._seen[site] = Seen(status, time.time()) if status else Seen(before.status, before.at, why)
+        self._seen[site] = Seen(status, time.time(), "") if status else Seen(before.status, before.at, why)
 
     def status(self) -> CentreStatus:
         """The centre as it was seen in the last second."""
