@@ -145,7 +145,7 @@ class Ledger:
         log.info(
             "interaction.moved",
             interaction=entry.interaction,
-            event=entry.event.value,
+            by=entry.event.value,
             version=entry.version,
             seq=seq,
             state=entry.to_state.value,
