@@ -30,7 +30,7 @@ from stayline.lab.layout import (
 from stayline.lab.readiness import Missing, active_site
 from stayline.lab.shop import Shop
 from stayline.lab.topology_view import draw
-from stayline.link.messages.control import HostStatus, ReplicationMode
+from stayline.link.messages.control import DatabaseStatus, HostStatus, ReplicationMode
 
 READY_SECONDS = 90.0
 """After this long without being ready the lab says what is missing, and goes on waiting."""
@@ -174,7 +174,7 @@ class _Lab:
             if status is None:
                 continue
             if status.database is not None:
-                exposed = ", exposed" if status.database.exposed_since else ""
+                exposed = ", exposed" if _exposed(status.database) else ""
                 now[f"{site} database"] = f"{status.database.role}, epoch {status.database.epoch}{exposed}"
             for process in status.processes:
                 role = f", {process.report.role}" if process.report is not None else ""
@@ -219,6 +219,11 @@ class _Lab:
                 Attendant("crowd", crowd, logs / "crowd.out", on_line=self._crowd, on_event=self._event)
             )
         return found
+
+
+def _exposed(database: DatabaseStatus) -> bool:
+    """Whether acknowledged work has been on one site only for longer than replication normally takes."""
+    return database.exposed_since > 0 and time.time() - database.exposed_since > 1.0
 
 
 _MILESTONES = {
