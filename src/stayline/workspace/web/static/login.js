@@ -5,3 +5,6 @@ document.querySelector(".login-form").addEventListener("submit", () => {
   button.disabled = true;
   button.textContent = "Logging in…";
 });
+
+// Nothing of the person before is left for the next.
+sessionStorage.clear();

@@ -12,6 +12,7 @@
   let over = false;
 
   function lost() {
+    document.body.dataset.stream = "down";
     if (!lostAt) lostAt = Date.now();
     setTimeout(show, SHOWN_AFTER);
   }
@@ -20,7 +21,6 @@
     if (!lostAt || Date.now() - lostAt < SHOWN_AFTER) return;
     document.getElementById("page-lost-since").textContent = new Date(lostAt).toLocaleTimeString();
     banner.hidden = false;
-    document.body.dataset.lost = "yes";
   }
 
   function alive() {
@@ -28,7 +28,6 @@
     if (!lostAt) return;
     lostAt = 0;
     banner.hidden = true;
-    delete document.body.dataset.lost;
     document.dispatchEvent(new CustomEvent("stayline:back"));
   }
 
@@ -40,6 +39,7 @@
 
   element.addEventListener("htmx:sse:after:connection", (event) => {
     connection = event.detail.connection;
+    document.body.dataset.stream = "up";
     alive();
   });
   element.addEventListener("htmx:sse:before:message", () => alive());

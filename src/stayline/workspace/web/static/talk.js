@@ -4,6 +4,7 @@
   const DRAFT_AFTER = 400; // ms of quiet before a draft is kept
   const TYPING_EVERY = 3000; // ms
   const headers = JSON.parse(document.body.getAttribute("hx-headers:inherited"));
+  const STORE = "stayline-unsaved"; // of this tab only; holds what the server does not have yet, over a reload
   const drafts = new Map(); // interaction -> text; the page's own copy is newer than the server's
   const unsaved = new Set();
   let timer = 0;
@@ -18,6 +19,16 @@
   }
 
   // Drafts ------------------------------------------------------------------------------------------------
+  function store() {
+    if (!unsaved.size) sessionStorage.removeItem(STORE);
+    else sessionStorage.setItem(STORE, JSON.stringify([...unsaved].map((id) => [id, drafts.get(id) ?? ""])));
+  }
+
+  for (const [id, text] of JSON.parse(sessionStorage.getItem(STORE) ?? "[]")) {
+    drafts.set(id, text);
+    unsaved.add(id);
+  }
+
   async function saveDrafts() {
     clearTimeout(timer);
     for (const id of [...unsaved]) {
@@ -30,12 +41,14 @@
         // Kept in `unsaved`: saved when the stream is back.
       }
       if ((drafts.get(id) ?? "") !== text) unsaved.add(id);
+      store();
     }
   }
 
   function keep(box) {
     drafts.set(box.dataset.reply, box.value);
     unsaved.add(box.dataset.reply);
+    store();
     clearTimeout(timer);
     timer = setTimeout(saveDrafts, DRAFT_AFTER);
   }
@@ -49,8 +62,11 @@
       post("typing", { i: box.dataset.reply }).catch(() => {});
     }
   });
+  document.addEventListener("focusout", (event) => {
+    if (event.target.closest("[data-reply]") && unsaved.size) saveDrafts();
+  });
   document.addEventListener("stayline:back", saveDrafts);
-  window.addEventListener("pagehide", saveDrafts);
+  document.addEventListener("DOMContentLoaded", saveDrafts);
 
   // Sending: the box is empty at once; if the message was not taken, the text comes back in front of what has
   // been typed since.
@@ -74,6 +90,7 @@
     box.value = "";
     drafts.set(form.dataset.composer, "");
     unsaved.delete(form.dataset.composer);
+    store();
     typed = 0;
     following = true;
   });
@@ -89,6 +106,7 @@
     const text = since ? `${ctx.sentText}\n${since}` : ctx.sentText;
     drafts.set(id, text);
     unsaved.add(id);
+    store();
     if (box) box.value = text;
     setTimeout(saveDrafts, DRAFT_AFTER);
   });
