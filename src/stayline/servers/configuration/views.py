@@ -24,11 +24,9 @@ def position(mark: str, revision: int) -> tuple[int, int]:
 
 def shown(obj: ConfigObject, view: str) -> ConfigObject | None:
     """The object as this view may see it; None when it may not."""
-    if obj.type is not ObjectType.PERSON:
-        return obj
-    if view not in (EVERYBODY, obj.name):
+    if obj.type is ObjectType.PERSON and view not in (EVERYBODY, obj.name):
         return None
-    return msgspec.structs.replace(obj, password_hash="")
+    return msgspec.structs.replace(obj, password_hash="") if obj.password_hash else obj
 
 
 def changes_since(

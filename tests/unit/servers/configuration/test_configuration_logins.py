@@ -1,0 +1,134 @@
+"""Logins without network: the line, the throttle, and unknown users."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable
+from pathlib import Path
+
+import pytest
+
+from stayline.domain.errors import Refusal, RefusedError
+from stayline.domain.objects import ConfigObject, ObjectType
+from stayline.domain.options import default_of
+from stayline.link.messages.configuration import LoggedIn, Login
+from stayline.link.tokens import TokenSigner, create_signing_keys
+from stayline.servers.configuration.logins import Logins
+
+PEOPLE = {
+    name: ConfigObject(
+        type=ObjectType.PERSON, name=name, password_hash=f"hash of {name}", enabled=name != "gone"
+    )
+    for name in ("ann", "bob", "gone")
+}
+
+
+class Checker:
+    """Stands for argon2: right when the password is the user's name; can be held up; remembers what it saw."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.open.set()
+        self.seen: list[str] = []
+        self.at_once = 0
+        self.most = 0
+        self.full = threading.Event()
+        self._lock = threading.Lock()
+
+    def __call__(self, encoded: str, password: str) -> bool:
+        with self._lock:
+            self.seen.append(encoded)
+            self.at_once += 1
+            self.most = max(self.most, self.at_once)
+            if self.at_once == 2:
+                self.full.set()
+        assert self.open.wait(10)
+        with self._lock:
+            self.at_once -= 1
+        return encoded == f"hash of {password}"
+
+
+class Clock:
+    """Seconds as the test says."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def made(tmp_path: Path, checker: Checker, clock: Clock, **options: float) -> Logins:
+    create_signing_keys(tmp_path)
+
+    def option(key: str) -> float:
+        return options.get(key.replace("-", "_"), float(default_of("configuration-server", key) or 0))
+
+    return Logins(PEOPLE.get, option, TokenSigner.load(tmp_path), concurrency=2, clock=clock, verify=checker)
+
+
+async def refusal_of(attempt: Awaitable[LoggedIn]) -> Refusal:
+    with pytest.raises(RefusedError) as caught:
+        await attempt
+    return caught.value.refusal
+
+
+def test_unknown_disabled_and_wrong_cost_and_say_the_same(tmp_path: Path) -> None:
+    async def play() -> None:
+        checker = Checker()
+        logins = made(tmp_path, checker, Clock())
+        said = [
+            await refusal_of(logins.login(Login(user=user, password=password)))
+            for user, password in (("ann", "x"), ("nobody", "x"), ("gone", "gone"))
+        ]
+        assert len(set(said)) == 1
+        assert said[0].code == "auth.failed"
+        assert len(checker.seen) == 3
+        assert checker.seen[1].startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+        logins.close()
+
+    asyncio.run(play())
+
+
+def test_few_checks_at_a_time_and_a_line_of_bounded_length(tmp_path: Path) -> None:
+    async def play() -> None:
+        checker = Checker()
+        checker.open.clear()
+        logins = made(tmp_path, checker, Clock(), login_queue=6, login_failures=100)
+        running = [asyncio.create_task(logins.login(Login(user="ann", password="ann"))) for _ in range(6)]
+        assert await asyncio.to_thread(checker.full.wait, 10)
+        busy = await refusal_of(logins.login(Login(user="bob", password="bob")))
+        assert (busy.code, busy.retryable) == ("auth.busy", True)
+        assert (busy.retry_after or 0) > 0
+        checker.open.set()
+        assert {r.identity.user for r in await asyncio.gather(*running)} == {"ann"}
+        assert checker.most == 2
+        assert (await logins.login(Login(user="bob", password="bob"))).identity.user == "bob"
+        logins.close()
+
+    asyncio.run(play())
+
+
+def test_failures_pause_a_user_for_a_while_guesses_side_by_side_count(tmp_path: Path) -> None:
+    async def play() -> None:
+        clock = Clock()
+        checker = Checker()
+        logins = made(tmp_path, checker, clock)
+        guesses = [logins.login(Login(user="ann", password=f"guess {i}")) for i in range(20)]
+        results = await asyncio.gather(*guesses, return_exceptions=True)
+        codes = [r.refusal.code for r in results if isinstance(r, RefusedError)]
+        assert sorted(codes) == ["auth.failed"] * 5 + ["auth.throttled"] * 15
+        assert len(checker.seen) == 5
+        paused = await refusal_of(logins.login(Login(user="ann", password="ann")))
+        assert paused.retry_after == 60.0
+        assert (await logins.login(Login(user="bob", password="bob"))).identity.user == "bob"
+        clock.now += 60
+        assert (await logins.login(Login(user="ann", password="ann"))).identity.expires == clock.now + 43_200
+        # A right password forgets the failures before it.
+        for i in range(4):
+            await refusal_of(logins.login(Login(user="ann", password=f"wrong {i}")))
+            clock.now += 1
+        await logins.login(Login(user="ann", password="ann"))
+        assert (await refusal_of(logins.login(Login(user="ann", password="x")))).code == "auth.failed"
+        logins.close()
+
+    asyncio.run(play())
