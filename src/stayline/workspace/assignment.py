@@ -2,12 +2,23 @@
 
 from stayline.domain.errors import Refusal, RefusedError
 from stayline.domain.objects import ApplicationType
+from stayline.domain.options import default_of
 from stayline.domain.topology import SITE_OPTION, WORKSPACE_SECTION, Cluster, Configuration
 from stayline.link.pool import Assignment, Node, Pool
 
 RETRY_DELAY = "warm-standby.retry-delay"
 RECONNECT_RANGE = "warm-standby.reconnection-random-delay-range"
 MOVE_RANGE = "disaster-recovery.eservices-random-delay-range"
+
+
+def _seconds(text: str, key: str) -> tuple[float, ...]:
+    """As :func:`seconds_list`; the catalogue's default where the configuration holds nonsense (the
+    Configuration Server refuses that, a copy on disk may be older): a wrong delay must not keep an agent from
+    working."""
+    try:
+        return seconds_list(text) or seconds_list(default_of(WORKSPACE_SECTION, key, None))
+    except ValueError:
+        return seconds_list(default_of(WORKSPACE_SECTION, key, None))
 
 
 def seconds_list(text: str) -> tuple[float, ...]:
@@ -49,7 +60,9 @@ def assignment_of(
         except RefusedError as error:
             # One object that is configured wrongly must not take the other clusters away.
             refusal = error.refusal.reason
-    return Assignment(wanted=wanted, pools=tuple(pools), refusal=refusal, move_range=float(move or 0.0))
+    return Assignment(
+        wanted=wanted, pools=tuple(pools), refusal=refusal, move_range=_seconds(move, MOVE_RANGE)[0]
+    )
 
 
 def _pool(
@@ -77,6 +90,6 @@ def _pool(
         cluster=cluster.name,
         site=cluster.site,
         nodes=nodes,
-        retry_delays=seconds_list(retry),
-        reconnect_range=float(spread or 0.0),
+        retry_delays=_seconds(retry, RETRY_DELAY),
+        reconnect_range=_seconds(spread, RECONNECT_RANGE)[0],
     )

@@ -82,7 +82,7 @@ class Workday:
         contacts = Contacts(self._contact_changed, random)
 
         def pool(name: str, user: LinkUser) -> PoolLink:
-            tap = _Tap(user, self._links_changed)
+            tap = _Tap(user, self._links_changed, self._seen_epoch)
             return PoolLink(name, tap, self._hello, self._tls, random=random, clock=clock, report=self.report)
 
         parts = Parts(
@@ -223,6 +223,10 @@ class Workday:
         self._set_phase()
         self.all_changed()
         self.hub.touch("links", "banner", "status")
+
+    def _seen_epoch(self, epoch: int) -> None:
+        """All links follow one epoch: from the next hello on, servers of a lower one are refused."""
+        self.parts.session.epoch = max(self.parts.session.epoch, epoch)
 
     def _chat_proven(self) -> None:
         self.parts.chat.proven()
@@ -378,11 +382,13 @@ class Workday:
 class _Tap:
     """Passes a link's news on to its user, then to the pages."""
 
-    def __init__(self, user: LinkUser, changed: Callable[[], None]) -> None:
+    def __init__(self, user: LinkUser, changed: Callable[[], None], epoch: Callable[[int], None]) -> None:
         self._user = user
+        self._epoch = epoch
         self._changed = changed
 
     def link_up(self, peer: Peer) -> None:
+        self._epoch(peer.hello.epoch)
         self._user.link_up(peer)
         self._changed()
 
