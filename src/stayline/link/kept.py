@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from stayline.domain.errors import StaylineError
+from stayline.domain.errors import StaylineError, refuse
 from stayline.link.authority import TlsFiles
 from stayline.link.messages.envelope import Hello
 from stayline.link.peer import SERVER_LIMITS, Handler, Limits, Peer
@@ -63,6 +63,7 @@ class KeptLink:
         """Begin, once."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task.add_done_callback(_log_fault)
 
     def hurry(self) -> None:
         """Try again now instead of at the end of the present pause."""
@@ -82,23 +83,22 @@ class KeptLink:
         failures = 0
         while True:
             advice = 0.0
-            endpoint = self._endpoint()
-            if endpoint is None:
-                self._say("the configuration names no server to connect to")
+            try:
+                peer = await self._connect()
+            except StaylineError as error:
+                self._say(error.refusal.reason)
+                advice = min(error.refusal.retry_after or 0.0, LONGEST_ADVICE)
             else:
-                try:
-                    peer = await self._connect(endpoint)
-                except StaylineError as error:
-                    self._say(error.refusal.reason)
-                    advice = min(error.refusal.retry_after or 0.0, LONGEST_ADVICE)
-                else:
-                    failures = 0
-                    await self._hold(peer)
+                failures = 0
+                await self._hold(peer)
             ceiling = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(failures, 10))
             failures += 1
             await self._pause(max(advice, self._random.uniform(0.5, 1.0) * ceiling))
 
-    async def _connect(self, endpoint: Endpoint) -> Peer:
+    async def _connect(self) -> Peer:
+        endpoint = self._endpoint()
+        if endpoint is None:
+            raise refuse("link.no_endpoint", "The configuration names no server to connect to.")
         return await connect(
             endpoint,
             self._hello(),
@@ -115,11 +115,8 @@ class KeptLink:
         log.info("link.up", to=peer.hello.application, role=str(peer.hello.role), address=peer.remote_address)
         if self._on_up is not None:
             self._on_up(peer)
-        try:
-            why = await asyncio.shield(peer.closed)
-        except asyncio.CancelledError:
-            # Stopped by our owner, who closes the peer and wants to hear no more of it.
-            raise
+        # When we are stopped meanwhile, the future of the peer is not ours to cancel.
+        why = await asyncio.shield(peer.closed)
         self.peer = None
         self._say(f"{peer.hello.application}: {why}")
         if self._on_down is not None:
@@ -135,3 +132,9 @@ class KeptLink:
         if why != self.why:
             self.why = why
             log.info("link.down", why=why)
+
+
+def _log_fault(task: "asyncio.Task[None]") -> None:
+    """Nobody awaits the task of a kept link while it runs: an error of ours must not go unseen."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("link.fault", exc_info=task.exception(), why="an error of ours ended a kept link")

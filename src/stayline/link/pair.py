@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from stayline.domain.errors import LinkLostError, Refusal, RefusedError, refuse
+from stayline.domain.errors import LinkLostError, Refusal, RefusedError, StaylineError, refuse
 from stayline.link.authority import TlsFiles
 from stayline.link.kept import KeptLink
 from stayline.link.messages.envelope import Hello, Role
@@ -83,7 +83,11 @@ class PairLink:
         """Start links to new endpoints, stop those to endpoints that are no more."""
         if not self._started:
             return
-        names = {endpoint.application for endpoint in self._endpoints()}
+        try:
+            names = {endpoint.application for endpoint in self._endpoints()}
+        except StaylineError as error:
+            log.error("pair.endpoints_unknown", why=f"{error.refusal.reason} The links stay as they are.")
+            return
         for name in names - self._links.keys():
             link = KeptLink(
                 lambda name=name: self._endpoint(name),  # type: ignore[misc]
