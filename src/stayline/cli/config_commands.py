@@ -5,7 +5,9 @@ import getpass
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -18,6 +20,7 @@ from stayline.control.host.plan import OPERATOR
 from stayline.domain.configuration_difference import difference
 from stayline.domain.errors import StaylineError, refuse
 from stayline.domain.objects import ConfigObject, ObjectType
+from stayline.domain.option_catalogue import CATALOGUE
 from stayline.domain.options import nearest
 from stayline.domain.provisioning import Provisioned, ProvisioningError, parse_provisioning
 from stayline.lab.layout import default_state, read_layout
@@ -197,6 +200,34 @@ def _in_words(op: Operation) -> str:
     if op.op is OperationKind.DELETE_OPTION:
         return f"{where}: {op.section}/{op.key} unset"
     return f"{op.op} {where}"
+
+
+@app.command()
+def options(
+    section: Annotated[str, typer.Argument(help="Only this section.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Every known option: where it may be set, its default, valid values and meaning."""
+    chosen = [spec for spec in CATALOGUE if section in ("", spec.section)]
+    if not chosen:
+        near = nearest(section, {spec.section for spec in CATALOGUE})
+        fix = (
+            f"Did you mean '{near}'?"
+            if near
+            else "Known: " + ", ".join(sorted({s.section for s in CATALOGUE}))
+        )
+        raise _fail(refuse("option.unknown_section", f"There is no option section '{section}'.", fix=fix))
+    if json:
+        rows = [
+            {**asdict(s), "on": sorted(s.on), "high": s.high if isfinite(s.high) else None} for s in chosen
+        ]
+        typer.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+        return
+    table = Table("Option", "Default", "Valid", "Set on", "Meaning")
+    for spec in chosen:
+        on = ", ".join(sorted(spec.on))
+        table.add_row(f"{spec.section}/{spec.key}", spec.default, spec.expected(), on, spec.meaning)
+    Console().print(table)
 
 
 def _parse(file: Path) -> Provisioned:

@@ -48,6 +48,9 @@ AWAY_SECONDS = 1.0
 POLL_TIMEOUT = 3.0
 """Seconds for a poll; longer means that the database is away."""
 
+MIGRATE_TIMEOUT = 120.0
+"""Seconds for bringing the tables to this release, which may have to wait for another process that does it."""
+
 WAITING_CHANGES = 64
 """Changes that may wait for their turn."""
 
@@ -116,16 +119,21 @@ class Follower:
         """Look once; never raises for a database that is away."""
         async with self._polling:
             try:
+                if self._reader is None or self._reader.is_closed():
+                    await self._connect()
                 async with asyncio.timeout(POLL_TIMEOUT):
                     await self._look()
             except (*LOST, asyncpg.PostgresError, RefusedError) as error:
                 await self._away(error)
             self._judge()
 
-    async def _look(self) -> None:
-        if self._reader is None or self._reader.is_closed():
-            self._reader = await connect(self._dsn, self._instance, timeout=POLL_TIMEOUT)
+    async def _connect(self) -> None:
+        self._reader = await connect(self._dsn, self._instance, timeout=POLL_TIMEOUT)
+        async with asyncio.timeout(MIGRATE_TIMEOUT):
             await self._migrate(self._reader)
+
+    async def _look(self) -> None:
+        assert self._reader is not None
         now = await standing(self._reader)
         if now.revision and not self._changing.locked():
             async with self._changing:
