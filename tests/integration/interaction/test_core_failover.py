@@ -26,6 +26,7 @@ from stayline.link.messages.interaction import (
     RestoreChannels,
     RestoredChannels,
 )
+from stayline.link.tokens import Ticket, TokenSigner
 
 from ..conftest import Database
 from .centre import PATIENCE, Agent, Centre, Media, Proxy, centre, until
@@ -333,5 +334,32 @@ def test_what_a_dead_primary_left_half_done_is_finished(database: Database, tmp_
                 assert [r.event for r in rows] == ["submit", "offer", "accept", "session-lost-timeout"]
                 with pytest.raises(StaylineError):
                     await agent.resume(agent.opened.ticket if agent.opened else "")
+
+    asyncio.run(scenario())
+
+
+def test_a_ticket_of_a_higher_epoch_proves_that_the_term_is_over(database: Database, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with centre(tmp_path, database.dsn) as place:
+            await place.start_primary("Ixn_1")
+            async with place.proxy() as proxy:
+                agent = await proxy.agent("agent01")
+                session = (await agent.login("P1")).session
+                newer = TokenSigner.load(tmp_path / "keys").sign_ticket(
+                    Ticket(
+                        session=session,
+                        agent="agent01",
+                        tenant="T",
+                        place="P1",
+                        epoch=2,
+                        expires=time.time() + 60,
+                    )
+                )
+                asked = asyncio.create_task(agent.resume(newer))
+                ending = await asyncio.wait_for(place.running.pop("Ixn_1")[1], PATIENCE)
+                assert ending.value == "no longer primary"
+                assert not asked.done()  # dropped unanswered: it will be asked again where it belongs
+                asked.cancel()
+                await asyncio.gather(asked, return_exceptions=True)
 
     asyncio.run(scenario())

@@ -5,7 +5,7 @@ events of a transition come after its commit, in the order of the journal.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 import msgspec
 import structlog
@@ -164,6 +164,11 @@ class Ledger:
                 raise
             self._lost(error.refusal.reason)
             raise TermOverError(error.refusal.reason) from error
+
+    def give_up(self, why: str) -> NoReturn:
+        """The term is over, because of ``why``. Raises TermOverError."""
+        self._lost(why)
+        raise TermOverError(why)
 
 
 def _key(id: str) -> str:
