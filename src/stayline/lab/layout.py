@@ -133,7 +133,9 @@ def lay_out(
     if fresh:
         remove(state)
     state.mkdir(parents=True, exist_ok=True)
-    centre = with_crowd(load_centre(config, state), agents)
+    sample = load_centre(config, state)
+    centre = with_crowd(sample, agents)
+    synthetic = {one.name for one in centre.objects} - {one.name for one in sample.objects}
     objects = centre.objects
     laid = _read_laid(state)
     hosts = [one for one in objects if one.type is ObjectType.HOST]
@@ -144,7 +146,10 @@ def lay_out(
     create_passwords(state / "authority" / "database-passwords.json")
     _create_keys(state / "authority")
     provision = state / "provision.json"
-    write_durably(provision, msgspec.json.encode(Provision(objects=objects, passwords=centre.passwords)))
+    write_durably(
+        provision,
+        msgspec.json.encode(Provision(objects=objects, passwords=centre.passwords, synthetic=synthetic)),
+    )
     sites: dict[str, SiteLayout] = {}
     for host in hosts:
         plan = _plan(state, host, hosts, objects, laid, replication, durable_setup)

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from stayline.control.host.lab_changes import apply_differences
 from stayline.control.host.lifecycle import delay_after
 from stayline.control.host.placement import Decision, Duty, Move, RoleFile, Situation, decide
 from stayline.control.host.plan import HostPlan, Provision
@@ -124,6 +125,8 @@ class SiteDatabase:
             found.why = self.deciding.why
         elif self.role is not None and not self.node.running:
             found.why = self.role.why
+        elif self.duty is Duty.REPLICA and (recorded := self._read_report()) is not None:
+            found.why = " ".join(part for part in (found.why, _loss(recorded, self.epoch)) if part)
         return found
 
     # -- at the start ---------------------------------------------------------------------------------------
@@ -194,6 +197,8 @@ class SiteDatabase:
         conn = await connect(self.node.dsn, f"stayline-host {self._plan.host}")
         try:
             await provision(conn, content.objects, content.passwords)
+            if self._plan.lab:
+                await apply_differences(conn, self._plan.site, self._plan.host, content)
         finally:
             await hang_up(conn)
 
@@ -454,3 +459,15 @@ class _Recorded(msgspec.Struct):
 
     epoch: int
     report: FollowReport
+
+
+def _loss(recorded: _Recorded, epoch: int) -> str:
+    """In words what only this node had when it last joined the other site's history; nothing when that is
+    over."""
+    report = recorded.report
+    if recorded.epoch != epoch or not (report.lost_journal or report.lost_entries):
+        return ""
+    return (
+        f"Acknowledged here alone before epoch {epoch} and lost: {report.lost_journal} steps of interactions, "
+        f"{report.lost_entries} chat messages."
+    )
