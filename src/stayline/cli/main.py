@@ -1,48 +1,52 @@
-"""``stayline``: the one command. Sub-commands import what they need when they run, so that each starts
-quickly."""
+"""``stayline``: the one command. A group of commands is imported when it is asked for, so that each starts quickly."""
 
 import importlib
-import importlib.util
+import logging
 import sys
 
+import structlog
 import typer
 
-from stayline.cli.lab_commands import app as lab
 from stayline.cli.serve_commands import host, serve
 from stayline.domain.errors import StaylineError
 
-app = typer.Typer(
-    name="stayline",
-    help="A contact centre in two data centres that goes on when a server, a proxy, a database or a site is lost.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command()(serve)
-app.command()(host)
-app.add_typer(lab, name="lab")
-
-_GROUPS = {"site": "stayline.cli.site_commands", "config": "stayline.cli.config_commands"}
-"""Groups of commands that other parts bring."""
-
-_COMMANDS = {"workspace": "stayline.cli.workspace_command"}
-"""Single commands that other parts bring: ``app`` is a typer application with that one command."""
+GROUPS = {
+    "lab": "stayline.cli.lab_commands",
+    "site": "stayline.cli.site_commands",
+    "config": "stayline.cli.config_commands",
+    "workspace": "stayline.cli.workspace_command",
+}
+"""Name of a group -> module whose ``app`` is its typer application. Importing all of them takes a second."""
 
 
-def _wire() -> None:
-    """Add the other parts' commands, those only that this invocation may need: importing all costs a
-    second."""
-    wanted = sys.argv[1] if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else ""
-    for name, module in (_GROUPS | _COMMANDS).items():
-        if wanted in ("", name) and importlib.util.find_spec(module) is not None:
+def build(wanted: str = "") -> typer.Typer:
+    """The application with the commands that ``wanted`` (the first word of the command line) may need; with all of
+    them when it is none of the groups."""
+    app = typer.Typer(
+        name="stayline",
+        help="A contact centre in two data centres that goes on when a server, a database or a site is lost.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.command()(serve)
+    app.command()(host)
+    quick = wanted in (*GROUPS, "serve", "host")
+    for name, module in GROUPS.items():
+        if name == wanted or not quick:
             app.add_typer(importlib.import_module(module).app, name=name)
+    return app
 
 
 def main() -> None:
     """Entry point. A refusal ends the command with its reason, what mends it, and status 1."""
-    _wire()
+    # Servers send their log to files once they run; a person at a terminal wants the answer and what went wrong.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     try:
-        app()
+        build(sys.argv[1] if len(sys.argv) > 1 else "")()
     except StaylineError as error:
         refusal = error.refusal
         print(f"stayline: {refusal.reason}", file=sys.stderr)
