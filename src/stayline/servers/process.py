@@ -33,6 +33,9 @@ from stayline.link.transport import Endpoint
 from stayline.servers.logs import start_logging
 
 REPORT_SECONDS = 2.0
+REPORT_PAUSE = 0.1
+"""Changes that follow one another quicker than this are told in one report."""
+
 HOST_AGENT_TIMEOUT = 2.0
 """ADDP seconds of the management link."""
 
@@ -67,6 +70,7 @@ class ServerProcess:
         )
         self._report: Callable[[], Report] = self.blank_report
         self._pending_report = False
+        self._reported = -REPORT_PAUSE
         self._agent = KeptLink(
             self._agent_endpoint,
             self.hello,
@@ -125,13 +129,15 @@ class ServerProcess:
         self.report_now()
 
     def report_now(self) -> None:
-        """Something changed: report it at the end of this turn of the loop."""
+        """Something changed: report it, together with what else changes within :data:`REPORT_PAUSE`."""
         if not self._pending_report:
             self._pending_report = True
-            asyncio.get_running_loop().call_soon(self._send_report)
+            loop = asyncio.get_running_loop()
+            loop.call_at(max(loop.time(), self._reported + REPORT_PAUSE), self._send_report)
 
     def _send_report(self) -> None:
         self._pending_report = False
+        self._reported = asyncio.get_running_loop().time()
         peer = self._agent.peer
         if peer is None:
             return

@@ -117,7 +117,7 @@ class CoreLink(BaseHandler):
             return  # The client left while this was on its way; the core is being told.
         if frame.t is Kind.EVENT:
             self._event(channel, frame)
-        else:
+        elif frame.t is not Kind.REQUEST:  # A core asks nothing of agents.
             self._answer(channel, frame)
 
     def _answer(self, channel: Channel, frame: Frame) -> None:
