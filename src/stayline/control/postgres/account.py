@@ -178,7 +178,7 @@ def _runs(bin_dir: Path, account: Account) -> bool:
             check=False,
             **account.popen(),  # type: ignore[call-overload]
         )
-    except PermissionError:
+    except (PermissionError, FileNotFoundError):
         return False
     return bool(done.returncode == 0)
 

@@ -26,7 +26,7 @@ from stayline.control.postgres.config import (
 )
 from stayline.control.postgres.control_data import ControlData, parse_control_data
 from stayline.control.postgres.postmaster import (
-    clear_stale_lock,
+    clear_stale_locks,
     is_server,
     kill_all,
     lingering,
@@ -79,6 +79,8 @@ class PostgresNode:
         self.programs = Programs(Path(self.location.bin_dir), found.major)
         self.files = Files.of(self.location)
         self.busy = asyncio.Lock()
+        self._log_path = config.log_dir / "postgresql.log"
+        self._log_size = 0
         self._child: Child | None = None
         self._expected: set[int] = set()
         self._watch: asyncio.Task[None] | None = None
@@ -281,7 +283,7 @@ class PostgresNode:
                 fix="Let it follow the primary again.",
             )
         await self._until_nobody_lingers()
-        if why := clear_stale_lock(self.files.data):
+        if why := clear_stale_locks(self.files.data, self.files.run):
             _log.warning("stale lock removed", site=self.config.site, why=why)
         self.prepare_files()
         argv = [
@@ -293,13 +295,14 @@ class PostgresNode:
         ]
         for setting in extra:
             argv += ["-c", setting]
+        self._log_size = self._log_path.stat().st_size if self._log_path.exists() else 0
         self._watch_child(
             Child.spawn(
                 self.account,
                 argv,
                 cwd=self.files.root,
                 env=base_environment(),
-                output=self.config.log_dir / "postgresql.log",
+                output=self._log_path,
             )
         )
         await self._until_ready()
@@ -416,14 +419,11 @@ class PostgresNode:
         return len(lines) > 7 and lines[7].strip() in ("ready", "standby")
 
     def _last_words(self) -> str:
-        try:
-            lines = (self.config.log_dir / "postgresql.log").read_text(errors="replace").splitlines()
-        except FileNotFoundError:
-            return "no log"
-        return next(
-            (line for line in reversed(lines) if "FATAL" in line or "PANIC" in line),
-            (lines or ["no log"])[-1],
-        )
+        """What the server itself said since this start: its log's last lines."""
+        with self._log_path.open("rb") as log:
+            log.seek(max(self._log_size, self._log_path.stat().st_size - 8_192))
+            lines = log.read().decode(errors="replace").splitlines()
+        return " / ".join(line.split("] ", 1)[-1].strip() for line in lines[-2:]) or "it said nothing"
 
     async def _until_nobody_lingers(self) -> None:
         deadline = asyncio.get_running_loop().time() + _LINGER

@@ -64,15 +64,17 @@ def kill_all(data: Path) -> int:
     return len(victims)
 
 
-def clear_stale_lock(data: Path) -> str:
-    """Remove a lock file that no live server stands behind; the sentence that says so, or nothing.
+def clear_stale_locks(data: Path, run: Path) -> str:
+    """Remove lock files that no live server stands behind; the sentence that says so, or nothing.
 
-    PostgreSQL itself refuses to start as long as *any* process of its account has the pid in the file: a zombie that
-    nobody has reaped, or a stranger. Only call this when :func:`lingering` is empty.
+    There is one in the data folder and one beside each socket in ``run``, which belongs to this server alone.
+    PostgreSQL itself refuses to start as long as *any* process of its account has the pid in such a file: a zombie
+    that nobody has reaped, or a stranger. Only call this when :func:`lingering` is empty.
     """
     lock = read_lock(data)
-    path = data / "postmaster.pid"
-    if lock is None and not path.exists():
+    stale = [path for path in (data / "postmaster.pid", *run.rglob(".s.PGSQL.*")) if path.exists()]
+    if not stale:
         return ""
-    path.unlink(missing_ok=True)
+    for path in stale:
+        path.unlink()
     return f"removed a stale postmaster.pid (pid {lock.pid if lock else 'unreadable'} is no server of this folder)"
