@@ -201,6 +201,9 @@ class Chats:
             removed = read(payload, Removed, name)
             self._removed(self._workers.get(removed.session), removed.why)
 
+    def link_refused(self, refusal: Refusal) -> None:
+        """Said by the Interaction Server's link as well."""
+
     def link_changed(self) -> None:
         """Shown by the engine."""
 

@@ -52,6 +52,9 @@ class Contacts:
         if name == "core.back":
             self._read_wanted()
 
+    def link_refused(self, refusal: Refusal) -> None:
+        """Said by the Interaction Server's link as well."""
+
     def link_changed(self) -> None:
         """Shown by the engine."""
 

@@ -36,6 +36,8 @@ from stayline.workspace.view import LinkView
 
 log = structlog.get_logger(__name__)
 
+TOKEN_REFUSED = frozenset({"token.expired", "token.invalid"})
+
 Report = Callable[..., None]
 """Takes a fact and its details: ``report("link.up", application=...)``."""
 
@@ -51,6 +53,10 @@ class LinkUser(Protocol):
 
     def link_event(self, name: str, payload: msgspec.Raw, seq: int) -> None:
         """An event of the server. ``core.away`` and ``core.back`` have been noted by the link before."""
+
+    def link_refused(self, refusal: Refusal) -> None:
+        """A server says that this agent's token is of no use (any more): no other server will think
+        otherwise."""
 
     def link_changed(self) -> None:
         """What the status bar shows of this link has changed."""
@@ -213,6 +219,8 @@ class PoolLink:
             await connect(endpoint, self._hello(), handler, self._tls)
         except StaylineError as error:
             if not handler.adopted:
+                if error.refusal.code in TOKEN_REFUSED:
+                    self._user.link_refused(error.refusal)
                 self._apply(Failed(generation, error.refusal.reason, error.refusal.retry_after))
 
     # -- what the link tells

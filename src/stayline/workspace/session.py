@@ -46,12 +46,16 @@ OVER = frozenset(
         "session.expired",
         "session.ended",
         "session.timeout",
-        "ticket.expired",
-        "ticket.invalid",
-        "ticket.unknown",
+        "ticket.other_agent",
+        # Of the ticket; if it is the person's own token, the login that follows says so again.
+        "token.expired",
+        "token.invalid",
     }
 )
 """Refusals of a resume that mean: this session is over, log in anew."""
+
+ELSEWHERE = frozenset({"epoch.stale"})
+"""Refusals that another proxy may answer differently."""
 
 FINAL = frozenset({"session.taken", "session.logged_out", "session.logout", "token.expired", "token.invalid"})
 """Ends after which only the agent can start again."""
@@ -117,6 +121,11 @@ class AgentSession:
     def link_changed(self) -> None:
         """Shown by the engine."""
 
+    def link_refused(self, refusal: Refusal) -> None:
+        """No proxy will let this agent in any more (the token has expired)."""
+        if self.over is None:
+            self._finish(refusal)
+
     def link_event(self, name: str, payload: msgspec.Raw, seq: int) -> None:
         """An event of the core or of the proxy."""
         if name == "core.away":
@@ -165,9 +174,6 @@ class AgentSession:
         if back.code:
             log.warning("workspace.not_restored", session=self.session, code=back.code, why=back.reason)
             refusal = Refusal(code=back.code, reason=back.reason)
-            if back.code in FINAL:
-                self._finish(refusal)
-                return
             if back.code in OVER:
                 self._lost(refusal)
         peer = self.link.peer if self.link is not None else None
@@ -210,7 +216,11 @@ class AgentSession:
                 log.info("workspace.session_repeat", why=error.refusal.reason)
             except RefusedError as error:
                 refusal = error.refusal
-                if refusal.retryable:
+                if refusal.code in ELSEWHERE and self.link is not None:
+                    self.link.give_up(refusal.reason, refusal.retry_after)
+                    return
+                # "Taken" as an answer means that two links resumed at once; taken for good comes as an event.
+                if refusal.retryable or (self.ticket and refusal.code == "session.taken"):
                     log.info("workspace.session_waits", code=refusal.code, why=refusal.reason)
                     wait = refusal.retry_after or pause
                 elif self.ticket and refusal.code in OVER:

@@ -6,9 +6,7 @@ written to the agent's file where it must survive, and is told to the pages.
 
 import asyncio
 import uuid
-from collections.abc import Callable
 
-import msgspec
 import structlog
 
 from stayline.domain.errors import Refusal
@@ -24,7 +22,6 @@ from stayline.link.messages.interaction import (
     MediaState,
     SessionOpened,
 )
-from stayline.link.peer import Peer
 from stayline.link.pool import Assignment
 from stayline.link.transport import Endpoint
 from stayline.workspace.assignment import assignment_of, wanted_site
@@ -43,6 +40,7 @@ from stayline.workspace.requests import Requests
 from stayline.workspace.saved import KeptRequest, SavedState
 from stayline.workspace.session import FINAL, AgentSession
 from stayline.workspace.settings import EngineSettings
+from stayline.workspace.tap import Tap
 from stayline.workspace.view import BannerKind, Phase
 
 log = structlog.get_logger(__name__)
@@ -82,7 +80,7 @@ class Workday:
         contacts = Contacts(self._contact_changed, random)
 
         def pool(name: str, user: LinkUser) -> PoolLink:
-            tap = _Tap(user, self._links_changed, self._seen_epoch)
+            tap = Tap(user, self._links_changed, self._seen_epoch)
             return PoolLink(name, tap, self._hello, self._tls, random=random, clock=clock, report=self.report)
 
         parts = Parts(
@@ -377,28 +375,3 @@ class Workday:
         """All cards must be made anew (their controls depend on links and session)."""
         for interaction in self.parts.desk.cases:
             self.card_changed(interaction)
-
-
-class _Tap:
-    """Passes a link's news on to its user, then to the pages."""
-
-    def __init__(self, user: LinkUser, changed: Callable[[], None], epoch: Callable[[int], None]) -> None:
-        self._user = user
-        self._epoch = epoch
-        self._changed = changed
-
-    def link_up(self, peer: Peer) -> None:
-        self._epoch(peer.hello.epoch)
-        self._user.link_up(peer)
-        self._changed()
-
-    def link_down(self, why: str) -> None:
-        self._user.link_down(why)
-        self._changed()
-
-    def link_event(self, name: str, payload: msgspec.Raw, seq: int) -> None:
-        self._user.link_event(name, payload, seq)
-
-    def link_changed(self) -> None:
-        self._user.link_changed()
-        self._changed()

@@ -84,11 +84,17 @@ async def _end(asked: Asked) -> None:
 async def _transfer(asked: Asked) -> None:
     if not asked.field("queue"):
         raise refuse("transfer.queue", "Choose a queue.", field="queue")
-    await asked.engine.transfer(asked.interaction, asked.field("queue"), asked.field("reason"))
+    interaction = asked.interaction
+    await asked.engine.transfer(interaction, asked.field("queue"), asked.field("reason"))
+    if asked.page is not None:
+        asked.page.finish(interaction)
 
 
 async def _done(asked: Asked) -> None:
-    await asked.engine.done(asked.interaction, asked.field("disposition"))
+    interaction = asked.interaction
+    await asked.engine.done(interaction, asked.field("disposition"))
+    if asked.page is not None:
+        asked.page.finish(interaction)
 
 
 async def _case(asked: Asked) -> None:

@@ -19,6 +19,7 @@ from stayline.workspace.web.page import Page
 
 log = structlog.get_logger(__name__)
 
+_LONGEST_ID = 200
 _PAGE_ID = re.compile(r"[A-Za-z0-9_-]{8,40}")
 
 
@@ -85,9 +86,8 @@ class DeskPage:
             return Response(status_code=400)
         settings = self._context.settings
         page = session.page(key, zone_of(request), settings.max_pages_per_session)
-        brought = request.headers.get("last-event-id", "")
-        if not page.chosen and session.engine.view.card(brought) is not None:
-            page.chosen = brought
+        # Taken even if it is not on the desk (yet): after a restart the core may still have to confirm it.
+        page.chosen = page.chosen or request.headers.get("last-event-id", "")[:_LONGEST_ID]
         return EventStream(page, self._context)
 
     async def act(self, request: Request) -> Response:

@@ -19,7 +19,8 @@ from stayline.workspace.web.settings import WebSettings
 
 
 class Page:
-    """A page of one agent. ``chosen`` is the id of the interaction it shows (empty: none)."""
+    """A page of one agent. ``chosen`` is the id of the interaction it shows (empty: none); it stays when
+    that interaction leaves the desk, so that the page can say so."""
 
     def __init__(self, page: str, engine: Workspace, zone: tzinfo | None) -> None:
         self.id = page
@@ -44,10 +45,18 @@ class Page:
         self._wake.set()
 
     def choose_first(self, view: WorkspaceView) -> None:
-        """Show the first owned interaction when nothing is chosen yet."""
+        """Show the first owned interaction when nothing is chosen yet, one with unread messages before others."""
         if not self.chosen:
-            owned = (card.id for card in view.interactions if card.state is Ownership.OWNED)
-            self.chosen = next(owned, "")
+            owned = [card for card in view.interactions if card.state is Ownership.OWNED]
+            unread = [card for card in owned if card.unread]
+            self.chosen = next((card.id for card in unread or owned), "")
+
+    def finish(self, interaction: str) -> None:
+        """Its person has finished this interaction: go on with the next one. Never done when an interaction
+        leaves the desk by itself, because what is being typed must not end up in another chat."""
+        if self.chosen == interaction and self.engine.view.card(interaction) is None:
+            self.chosen = ""
+            self.choose_first(self.engine.view)
 
     def end(self, farewell: str = "") -> None:
         """Close the stream. ``farewell`` tells the page why it must not come back ("session", "pages"); empty:
@@ -67,8 +76,6 @@ class Page:
     def differences(self, environment: Environment, settings: WebSettings) -> str:
         """HTML of the fragments that differ from what the page has; remembers them as sent."""
         view = self.engine.view
-        if self.chosen and view.card(self.chosen) is None:
-            self.chosen = ""
         card = view.card(self.chosen)
         parts: list[str] = []
         for name, model in desk_models(view, self.chosen).items():
