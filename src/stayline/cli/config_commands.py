@@ -14,6 +14,7 @@ from typing import Annotated, TypeVar
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from stayline.control.host.plan import OPERATOR
@@ -118,7 +119,7 @@ def show(
         table = Table("Kind", "Name", "What", "Revision")
         for obj in found:
             what = obj.app_type or obj.site or obj.display_name or obj.description
-            table.add_row(obj.type, obj.name, what, str(obj.revision))
+            table.add_row(obj.type, escape(obj.name), escape(what), str(obj.revision))
         Console().print(table)
 
 
@@ -189,7 +190,8 @@ def history(
         when = datetime.fromtimestamp(record.at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
         what = "\n".join(_in_words(op) for op in record.operations[:5])
         more = f"\n... {len(record.operations) - 5} more" if len(record.operations) > 5 else ""
-        table.add_row(str(record.revision), when, record.by, record.reason, what + more)
+        cells = (str(record.revision), when, record.by, record.reason, what + more)
+        table.add_row(*(escape(cell) for cell in cells))
     Console().print(table)
 
 

@@ -211,7 +211,7 @@ async def _write(
     gone = [key for key, obj in written.items() if obj is None]
     await conn.executemany("DELETE FROM config_object WHERE type = $1 AND name = $2", gone)
     await conn.executemany(
-        """INSERT INTO config_object (type, name, revision, document) VALUES ($1, $2, $3, $4::jsonb)
+        """INSERT INTO config_object (type, name, revision, document) VALUES ($1, $2, $3, $4::json)
            ON CONFLICT (type, name) DO UPDATE SET revision = excluded.revision, document =
            excluded.document""",
         [(*key, step.revision, _document(obj)) for key, obj in written.items() if obj is not None],

@@ -59,6 +59,20 @@ def test_a_change_reaches_clients_of_both_sites_and_the_history(database: Databa
     asyncio.run(play())
 
 
+def test_options_keep_the_order_in_which_they_were_written(database: Database, tmp_path: Path) -> None:
+    async def play() -> None:
+        desk = Desk(tmp_path, database.dsn)
+        await desk.provision()
+        async with desk.server("A"):
+            client = desk.client()
+            await client.start()
+            dispositions = client.snapshot.require("Tenant", "Environment").options["dispositions"]
+            assert list(dispositions) == ["resolved", "follow-up", "wrong-department", "no-answer", "spam"]
+            await client.stop()
+
+    asyncio.run(play())
+
+
 def test_the_same_key_has_effect_once(database: Database, tmp_path: Path) -> None:
     async def play() -> None:
         desk = Desk(tmp_path, database.dsn)
