@@ -72,7 +72,7 @@ class PairLink:
         self.refresh()
 
     async def stop(self) -> None:
-        """Close all links."""
+        """Close all links; ``on_lost`` is not called for that."""
         self._started = False
         links, self._links = list(self._links.values()), {}
         await asyncio.gather(*(link.stop() for link in links), *self._stopping)
@@ -189,6 +189,9 @@ class PairLink:
 
     def _choose(self, why: str) -> None:
         """Settle who is primary after something changed."""
+        if not self._started:
+            self.primary = None  # Our own doing: nobody needs to be told.
+            return
         candidates = [
             peer
             for peer in self._live
