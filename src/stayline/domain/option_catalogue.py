@@ -52,7 +52,6 @@ def _count(
     meaning: str,
     low: int = 1,
     high: int = 10_000_000,
-    unit: str = "",
 ) -> OptionSpec:
     return OptionSpec(
         section=section,
@@ -63,7 +62,6 @@ def _count(
         on=on,
         low=low,
         high=high,
-        unit=unit,
     )
 
 
