@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping, Sequence
 
-from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -39,36 +38,72 @@ _STATE_STYLE = {
 }
 
 
+WIDE = 55
+"""Columns for each site from which they stand side by side, each server in a line of its own; below, servers of a
+kind share a line, so that all sites fit on a small screen."""
+
+
 def draw(
     statuses: Mapping[str, HostStatus | None], headline: str, events: Sequence[str], width: int
 ) -> RenderableType:
     """The whole picture; ``width`` in columns decides whether the sites stand side by side."""
     active = active_site(statuses)
-    panels = [_site(site, status, site == active) for site, status in statuses.items()]
-    sites: RenderableType = Columns(panels, equal=True, expand=True) if width >= 120 else Group(*panels)
+    wide = width >= WIDE * len(statuses)
+    panels = [_site(site, status, site == active, wide) for site, status in statuses.items()]
+    sites: RenderableType = Group(*panels)
+    if wide:
+        table = Table.grid(expand=True)
+        for _ in panels:
+            table.add_column(ratio=1)
+        table.add_row(*panels)
+        sites = table
     lines = Text("\n".join(events) or "nothing happened yet", style="dim", no_wrap=True, overflow="ellipsis")
     return Group(Text.from_markup(headline), sites, Panel(lines, title="last events", border_style="dim"))
 
 
-def _site(site: str, status: HostStatus | None, active: bool) -> Panel:
+def _site(site: str, status: HostStatus | None, active: bool, wide: bool) -> Panel:
     title = f"[bold]{site}[/bold] · {'active' if active else 'passive'}"
     border = "green" if active else "blue"
     if status is None:
         return Panel(Text("the host agent does not answer", style="red"), title=title, border_style="red")
     table = Table.grid(padding=(0, 1), expand=True)
-    for _ in range(3):
-        table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     table.add_row("database", *_database(status.database))
     before = ""
-    for process in sorted(status.processes, key=lambda one: _ORDER.index(_SHORT[one.app_type])):
-        kind = _SHORT[process.app_type]
-        table.add_row(
-            Text(kind if kind != before else "", style="dim"),
-            Text(process.application, style=_STATE_STYLE[process.state]),
-            _say(process),
-        )
+    for servers in _lines(status.processes, wide):
+        kind = _SHORT[servers[0].app_type]
+        table.add_row(Text(kind if kind != before else "", style="dim"), *_line(servers))
         before = kind
     return Panel(table, title=title, border_style=border)
+
+
+def _lines(processes: Sequence[Process], wide: bool) -> list[list[Process]]:
+    """The servers of each line: one, or on a small screen all proxies or Chat Servers of a type."""
+    lines: list[list[Process]] = []
+    for process in sorted(processes, key=lambda one: _ORDER.index(_SHORT[one.app_type])):
+        joins = not wide and _SHORT[process.app_type] in ("proxy", "chat")
+        if joins and lines and lines[-1][0].app_type == process.app_type:
+            lines[-1].append(process)
+        else:
+            lines.append([process])
+    return lines
+
+
+def _line(servers: Sequence[Process]) -> tuple[Text, Text]:
+    first = servers[0]
+    if len(servers) == 1:
+        return Text(first.application, style=_STATE_STYLE[first.state]), _say(first)
+    reports = [one.report for one in servers if one.report is not None]
+    open_ = sum(report.listening for report in reports)
+    worst = next(
+        (one.state for one in servers if one.state is not ProcessState.RUNNING), ProcessState.RUNNING
+    )
+    name = f"{first.application} … {servers[-1].application.rpartition('_')[2]}"
+    clients = sum(report.clients for report in reports)
+    said = f"{open_} of {len(servers)} listen · {clients} clients" if open_ else "closed"
+    return Text(name, style=_STATE_STYLE[worst]), Text(said, style="" if open_ else "dim")
 
 
 def _database(found: DatabaseStatus | None) -> tuple[Text, Text]:
