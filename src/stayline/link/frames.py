@@ -19,6 +19,10 @@ _PATH = re.compile(r"`\$\.?([^`]*)`\s*$")
 _NAMED = re.compile(r"field `([^`]+)`")
 
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding text of a stranger may raise: wrong shape, not UTF-8, nested thousands of levels deep."""
+
+
 class FrameError(StaylineError):
     """The bytes are not a frame we accept; carries the refusal to send back before the link is closed.
 
@@ -36,7 +40,7 @@ def encode_frame(frame: Frame) -> bytes:
     return _length.pack(len(body)) + body
 
 
-def field_of(error: msgspec.MsgspecError) -> str:
+def field_of(error: Exception) -> str:
     """The field a msgspec error is about (``"t"``, ``"e.code"``), empty when it is about the whole text."""
     text = str(error)
     path = _PATH.search(text)
@@ -45,7 +49,7 @@ def field_of(error: msgspec.MsgspecError) -> str:
     return ".".join(part for part in parts if part)
 
 
-def malformed(error: msgspec.MsgspecError, code: str, what: str) -> Refusal:
+def malformed(error: Exception, code: str, what: str) -> Refusal:
     """The refusal for text that does not have the shape of ``what``, naming the field."""
     field = field_of(error)
     where = f" (field {field!r})" if field else ""
@@ -56,13 +60,10 @@ def decode_frame(body: bytes) -> Frame:
     """One frame from its JSON. Raises :class:`FrameError` ``frame.malformed`` or ``frame.unknown_type``."""
     try:
         return _decode(body)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         refusal = malformed(error, "frame.malformed", "frame")
         if refusal.field == "t" and "enum" in str(error):
             refusal = Refusal(code="frame.unknown_type", reason=f"Unknown type of frame: {error}.", field="t")
-        raise FrameError(refusal) from error
-    except UnicodeDecodeError as error:
-        refusal = Refusal(code="frame.malformed", reason=f"The frame is not UTF-8: {error.reason}.")
         raise FrameError(refusal) from error
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 import msgspec
 
 from stayline.domain.errors import RefusedError, refuse
-from stayline.link.frames import malformed
+from stayline.link.frames import UNREADABLE, malformed
 
 if TYPE_CHECKING:
     from stayline.link.peer import Peer
@@ -23,10 +23,8 @@ def read(payload: msgspec.Raw, kind: type[T], what: str = "message") -> T:
     """Decode a payload. Raises RefusedError ``message.malformed`` naming the field; ``what`` is the method's name."""
     try:
         value: T = _decoder(cast(Any, kind)).decode(payload)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise RefusedError(malformed(error, "message.malformed", what)) from error
-    except UnicodeDecodeError as error:
-        raise refuse("message.malformed", f"The {what} is not UTF-8: {error.reason}.") from error
     return value
 
 

@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 
 from stayline.domain.errors import Refusal, RefusedError
-from stayline.link.frames import malformed
+from stayline.link.frames import UNREADABLE, malformed
 from stayline.link.handshake import Certificate
 from stayline.link.messages.envelope import Frame, Hello, Kind
 
@@ -31,5 +31,5 @@ def read_hello(frame: Frame, expected: Kind) -> Hello:
         raise RefusedError(Refusal(code="frame.unexpected", reason=reason, field="t"))
     try:
         return msgspec.json.decode(frame.p, type=Hello)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise RefusedError(malformed(error, "hello.malformed", str(expected))) from error

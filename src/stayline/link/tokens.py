@@ -108,7 +108,7 @@ class TokenVerifier:
             raise refuse("token.invalid", f"The {what} token is longer than {MAX_TOKEN_CHARS} characters.")
         try:
             claims = jwt.decode(token, self._key, algorithms=[_ALGORITHM]).claims
-        except (JoseError, ValueError) as error:
+        except (JoseError, ValueError, RecursionError) as error:
             reason = f"The {what} token was not signed by this centre."
             raise refuse("token.invalid", reason, field="token", fix="Log in again.") from error
         purpose = claims.pop("purpose", "")

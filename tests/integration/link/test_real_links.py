@@ -296,6 +296,8 @@ def _body(text: bytes) -> bytes:
         (_body(b'{"i":1}'), "frame.malformed", "t"),
         (_body(b'{"t":"hello"}'), "frame.unexpected", "t"),
         (_body(b"\xff\xfe"), "frame.malformed", ""),
+        (_body(b'{"t":"req","m":"\xff"}'), "frame.malformed", ""),
+        (_body(b'{"t":"req","p":' + b"[" * 30_000 + b"]" * 30_000 + b"}"), "frame.malformed", ""),
     ],
 )
 def test_a_bad_frame_costs_its_sender_the_link_and_nobody_else_anything(

@@ -1,5 +1,6 @@
 """Tokens: three kinds that are never taken for one another, signed here and checked anywhere."""
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,12 @@ def test_kinds_are_not_mixed_up(keys: Path) -> None:
         verifier.grant(signer.sign_ticket(TICKET), 1.0)
 
 
-@pytest.mark.parametrize("token", ["", "abc", "a.b.c", "x" * 5_000, "é.ü.ö"])
+DEEP = base64.urlsafe_b64encode(b"[" * 1_400 + b"]" * 1_400).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize(
+    "token", ["", "abc", "a.b.c", "x" * 5_000, "é.ü.ö", f"{DEEP}.e30.AAAA", "bnVsbA.e30.AA"]
+)
 def test_nonsense_is_invalid(keys: Path, token: str) -> None:
     with pytest.raises(RefusedError) as caught:
         TokenVerifier.load(keys).identity(token, 1.0)

@@ -162,7 +162,8 @@ class FollowReport(msgspec.Struct, kw_only=True):
 
 
 class Fence(msgspec.Struct, kw_only=True):
-    """``host.fence`` -> :class:`HostStatus`: stop every core, proxy and media server here and the database if primary."""
+    """``host.fence`` -> :class:`HostStatus`: stop every core, proxy and media server here and the database if
+    primary."""
 
     why: str
     timeout: float = 5.0

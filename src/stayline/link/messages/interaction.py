@@ -170,7 +170,8 @@ class ChangeProperties(msgspec.Struct, kw_only=True):
 
 
 class Submit(msgspec.Struct, kw_only=True):
-    """``interaction.submit`` (media server) -> :class:`Done`. The submitter chooses ``id``; repeating it is harmless."""
+    """``interaction.submit`` (media server) -> :class:`Done`. The submitter chooses ``id``; repeating it is
+    harmless."""
 
     id: str
     tenant: str

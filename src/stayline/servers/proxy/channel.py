@@ -53,7 +53,7 @@ class Channel:
     held: list[Frame] = field(default_factory=list)
 
     def note_opened(self, payload: msgspec.Raw) -> None:
-        """A session was opened or resumed on this channel. Raises msgspec.MsgspecError."""
+        """A session was opened or resumed on this channel. Raises one of ``frames.UNREADABLE``."""
         opened = _opened.decode(payload)
         self.session, self.ticket = opened.session, opened.ticket
         self.last_seq = opened.snapshot.as_of

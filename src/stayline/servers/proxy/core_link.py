@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from stayline.domain.errors import LinkLostError, Refusal, RefusedError
+from stayline.link.frames import UNREADABLE
 from stayline.link.messages.envelope import Frame, Kind
 from stayline.link.messages.interaction import (
     ChannelClose,
@@ -136,7 +137,7 @@ class CoreLink(BaseHandler):
     def _note_opened(self, channel: Channel, frame: Frame) -> None:
         try:
             channel.note_opened(frame.p)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             log.error("proxy.session_unreadable", user=channel.identity.user, why=str(error))
 
     def _event(self, channel: Channel, frame: Frame) -> None:
