@@ -73,7 +73,7 @@ class Centre:
 
     def __init__(self, base: Path, dsn: str, **settings: str) -> None:
         self.base = base
-        self.ports = {name: free_port() for name in IXN}
+        self.ports = {name: free_port() for name in (*IXN, "Proxy_1", "Proxy_2")}
         self.settings = {"delivering-timeout": "30", "agent-session-restore-timeout": "60", **settings}
         authority = base / "authority"
         create_authority(authority)
@@ -118,13 +118,13 @@ class Centre:
         ]
 
     def _application(self, name: str, kind: ApplicationType) -> ConfigObject:
-        partners = [other for other in IXN if name in IXN and other != name]
+        partners = [other for other in IXN if other != name] if name in IXN else list(IXN[:1])
         return ConfigObject(
             type=ObjectType.APPLICATION,
             name=name,
             app_type=kind,
             host="host_a",
-            ports={"default": self.ports[name]} if name in IXN else {},
+            ports={"default": self.ports[name]} if name in self.ports else {},
             backup=IXN[1] if name == IXN[0] else "",
             connections=[Connection(server=p, local_timeout=0.4, remote_timeout=0.4) for p in partners],
             options={"settings": dict(self.settings)} if name in IXN else {},

@@ -79,10 +79,6 @@ class Ledger:
             raise refuse("interaction.unknown", f"There is no interaction {id!r}.", field="interaction")
         return found
 
-    def is_busy(self, id: str) -> bool:
-        """Whether a transition of the interaction is being decided or committed."""
-        return self.locks.is_held(_key(id))
-
     async def submit(
         self, new: Interaction, command: Command, result: RequestResult | None = None
     ) -> Recorded:

@@ -67,12 +67,11 @@ class Router:
     def _route(self) -> None:
         self._kicked = False
         room = MAX_OFFERS_AT_ONCE - len(self._offering)
-        waiting = self._waiting()
-        if self._stopped or room <= 0 or not waiting:
+        if self._stopped or room <= 0:
             return
-        candidates = self._candidates(frozenset(w.media for w in waiting))
-        if not candidates:
-            return
+        # Candidates first: with nobody free, a long line costs nothing.
+        candidates = self._candidates()
+        waiting = self._waiting() if candidates else []
         for found in match(
             waiting,
             candidates,
@@ -87,16 +86,16 @@ class Router:
         return [
             Waiting(it.id, it.tenant, it.queue, it.media, it.queued_at)
             for it in self._ledger.model.queued()
-            if it.id not in self._offering and not self._ledger.is_busy(it.id)
+            if it.id not in self._offering
         ]
 
-    def _candidates(self, media: frozenset[str]) -> list[Candidate]:
+    def _candidates(self) -> list[Candidate]:
         pending = Counter(found.session for found in self._offering.values())
         found = []
         for session in self._ledger.model.sessions.values():
             if session.state is not SessionState.LIVE:
                 continue
-            free = self._free(session, media, pending[session.id])
+            free = self._free(session, pending[session.id])
             if free:
                 found.append(
                     Candidate(
@@ -110,8 +109,8 @@ class Router:
                 )
         return found
 
-    def _free(self, session: AgentSession, media: frozenset[str], pending: int) -> dict[str, int]:
-        ready = [m.media for m in session.media if m.ready and m.media in media]
+    def _free(self, session: AgentSession, pending: int) -> dict[str, int]:
+        ready = [m.media for m in session.media if m.ready]
         if not ready:
             return {}
         rule = self._rules.capacity_rule(session.agent)

@@ -15,6 +15,9 @@ class Rules:
     def __init__(self, configuration: Callable[[], Configuration], application: str) -> None:
         self._configuration = configuration
         self._application = application
+        self._read_from: Configuration | None = None
+        self._queue_groups: dict[str, frozenset[str]] = {}
+        self._groups_of: dict[str, frozenset[str]] = {}
 
     # -- options ---------------------------------------------------------------------------------------------
 
@@ -70,14 +73,29 @@ class Rules:
             raise refuse("agent.unknown", f"There is no agent {name!r} in tenant {tenant!r}.", field="agent")
         return person
 
-    def queue_groups(self) -> dict[str, frozenset[str]]:
+    def queue_groups(self) -> Mapping[str, frozenset[str]]:
         """Queue -> agent groups that serve it (empty: everybody)."""
-        queues = self._configuration().all(ObjectType.QUEUE)
-        return {queue.name: frozenset(queue.groups) for queue in queues if queue.enabled}
+        self._read_groups()
+        return self._queue_groups
 
     def groups_of(self, agent: str) -> frozenset[str]:
         """Names of the agent's groups."""
-        return frozenset(group.name for group in self._configuration().groups_of(agent))
+        self._read_groups()
+        return self._groups_of.get(agent, frozenset())
+
+    def _read_groups(self) -> None:
+        """The router asks for these at every look: they are collected once per configuration."""
+        configuration = self._configuration()
+        if configuration is self._read_from:
+            return
+        self._read_from = configuration
+        queues = configuration.all(ObjectType.QUEUE)
+        self._queue_groups = {queue.name: frozenset(queue.groups) for queue in queues if queue.enabled}
+        groups: dict[str, set[str]] = {}
+        for group in configuration.all(ObjectType.AGENT_GROUP):
+            for member in group.members if group.enabled else ():
+                groups.setdefault(member, set()).add(group.name)
+        self._groups_of = {member: frozenset(names) for member, names in groups.items()}
 
     def capacity_rule(self, agent: str) -> Mapping[str, int] | None:
         """The agent's capacity rule (media -> number); None: none assigned."""

@@ -88,8 +88,9 @@ class InteractionService:
         for task in self._watching:
             task.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
-        if self._tenure is not None:
-            await self._tenure.stop()
+        tenure, self._tenure = self._tenure, None
+        if tenure is not None:
+            await tenure.stop()
         if self._writer is not None:
             await self._writer.close()
         if self._pool is not None:
@@ -146,7 +147,7 @@ class InteractionService:
         try:
             return await self._serve(tenure, peer, request)
         except TermOverError:
-            await peer.closed
+            await asyncio.shield(peer.closed)
             raise refuse("core.not_primary", "This server is no longer primary.", retryable=True) from None
 
     async def _serve(self, tenure: Tenure, peer: Peer, request: Request) -> object:

@@ -37,7 +37,7 @@ def test_memory_and_consequences_follow_the_commit() -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert desk.model.interaction("i1") is None
-        assert desk.ledger.is_busy("i1")
+        assert desk.ledger.locks.is_held("interaction:i1")
         assert desk.told == []
         desk.writer.gate.set()
         recorded = await asked
@@ -86,7 +86,7 @@ def test_a_busy_writer_is_an_ordinary_refusal() -> None:
             await desk.ledger.submit(NEW, command(Event.SUBMIT))
         assert caught.value.refusal.code == "store.busy"
         assert desk.over == []
-        assert not desk.ledger.is_busy("i1")
+        assert not desk.ledger.locks.is_held("interaction:i1")
 
     asyncio.run(scenario())
 
