@@ -142,7 +142,7 @@ def decode(text: str) -> FromCustomer:
     """One message of a customer's page; raises ``message.malformed`` saying what is wrong with it."""
     try:
         message: FromCustomer = _decoder.decode(text)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise refuse("message.malformed", f"This is no message of the customer protocol: {error}.") from error
     except UnicodeError as error:
         raise refuse("message.malformed", "This is not Unicode text.") from error
