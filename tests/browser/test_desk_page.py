@@ -211,7 +211,22 @@ def test_transfer_by_dialog_and_its_refusal(page: Page, server: PageServer, desk
     dialog.get_by_role("button", name="Transfer").click()
     expect(dialog).to_be_hidden()
     expect(page.locator("#row-i1")).to_have_count(0)
-    expect(page.locator(".work h1")).to_have_text("Nothing open")
+    # Its own person moved it away: on to the next one.
+    expect(page.locator(".head h1")).to_have_text("Amara Okafor")
+
+
+def test_an_interaction_that_leaves_by_itself_leaves_the_page_empty(
+    page: Page, server: PageServer, desk: FakeEngine
+) -> None:
+    at_work(page, server, desk)
+    page.locator("#reply-i1").press_sequentially("in the middle of")
+    server.do(lambda: desk.take_away("i1"))
+    expect(page.locator(".work")).to_contain_text("This interaction is no longer on your desk.")
+    page.keyboard.type(" a word")
+    page.keyboard.press("Enter")
+    page.click("#row-i2")
+    expect(page.locator("#reply-i2")).to_have_value("")
+    assert calls(server, desk, "send") == []
 
 
 def test_case_contact_disposition_and_done(page: Page, server: PageServer, desk: FakeEngine) -> None:
