@@ -57,3 +57,22 @@ def up(
         alone=alone,
     )
     raise typer.Exit(lab_up(wishes))
+
+
+@app.command()
+def crowd(
+    state: State = None,
+    agents: Annotated[int, typer.Option(min=0, help="Synthetic agents to run.")] = 0,
+    customers: Annotated[int, typer.Option(min=0, help="Synthetic customers who keep chatting.")] = 0,
+) -> None:
+    """Let synthetic agents and customers chat in a lab that runs (`lab up --agents N` prepared the
+    agents)."""
+    import asyncio
+
+    import uvloop
+
+    from stayline.lab.crowd import run_crowd
+    from stayline.lab.layout import default_state
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_crowd(state or default_state(), agents, customers))

@@ -109,6 +109,14 @@ class Layout:
         return self.laid.ports[LAB][port_id]
 
 
+def chat_addresses(layout: Layout) -> list[str]:
+    """Base addresses of the customers' ports of all Chat Servers, those of the first site first."""
+    return [
+        f"http://{layout.sites[layout.site_of(one.name)].plan.address}:{one.ports['http']}"
+        for one in layout.applications(ApplicationType.CHAT_SERVER)
+    ]
+
+
 def default_state() -> Path:
     """``$STAYLINE_STATE``, else ``.stayline`` in the current folder; absolute."""
     return Path(os.environ.get("STAYLINE_STATE") or ".stayline").absolute()

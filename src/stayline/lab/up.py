@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.live import Live
 
 from stayline.domain.errors import StaylineError
-from stayline.domain.objects import ApplicationType, ObjectType
+from stayline.domain.objects import ObjectType
 from stayline.lab.attendant import Attendant
 from stayline.lab.centre import Centre
 from stayline.lab.layout import (
@@ -25,6 +25,7 @@ from stayline.lab.layout import (
     WORKSPACE_FOLDER,
     WORKSPACE_PORT,
     Layout,
+    chat_addresses,
     lay_out,
 )
 from stayline.lab.readiness import Missing, active_site
@@ -235,14 +236,6 @@ _MILESTONES = {
     "rest": "every server reported",
     "ready": "both sites are ready",
 }
-
-
-def chat_addresses(layout: Layout) -> list[str]:
-    """Base addresses of the customers' ports of all Chat Servers, those of the first site first."""
-    return [
-        f"http://{layout.sites[layout.site_of(one.name)].plan.address}:{one.ports['http']}"
-        for one in layout.applications(ApplicationType.CHAT_SERVER)
-    ]
 
 
 def welcome(layout: Layout) -> list[str]:
