@@ -160,7 +160,7 @@ class Listener:
             self._refuse(wire, error.refusal, application)
             return
         wire.send(Frame(Kind.WELCOME, p=msgspec.Raw(msgspec.json.encode(self.hello()))))
-        wire.start_addp(opener.remote)
+        wire.start_addp(opener.remote, trace=opener.application if opener.trace else "")
         self.peers.add(peer)
         peer.closed.add_done_callback(lambda _: self.peers.discard(peer))
         task = asyncio.get_running_loop().create_task(self._start(peer, handler))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from stayline.domain.errors import LinkLostError, Refusal, RefusedError, StaylineError
+from stayline.domain.objects import TraceMode
 from stayline.link.authority import TlsFiles, client_context
 from stayline.link.handshake import Accepts, check_listener
 from stayline.link.listener import Listener
@@ -20,7 +21,8 @@ __all__ = ["Accepts", "Endpoint", "Listener", "connect"]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where to connect and whom to expect there. ``local``/``remote``: ADDP seconds of this and the other side."""
+    """Where to connect and whom to expect there. ``local``/``remote``: ADDP seconds of this and the other side,
+    ``trace`` which of them log their polls."""
 
     host: str
     port: int
@@ -28,6 +30,7 @@ class Endpoint:
     cluster: str = ""
     local: float = 0.0
     remote: float = 0.0
+    trace: TraceMode = TraceMode.OFF
 
 
 def _unreachable(endpoint: Endpoint, code: str, what: str) -> LinkLostError:
@@ -86,6 +89,7 @@ async def connect(
         expect_cluster=endpoint.cluster,
         local=endpoint.local,
         remote=endpoint.remote,
+        trace=endpoint.trace in (TraceMode.REMOTE, TraceMode.BOTH),
     )
     wire = await _dial(endpoint, tls, connect_timeout, limits, max_frame)
     try:
@@ -129,7 +133,8 @@ async def _introduce(
     if tls.cert is None:
         # The listener accepts only small frames of a person's application; better to know before sending.
         wire.send_limit = MAX_CLIENT_FRAME_BYTES
-    wire.start_addp(own.local)
+    traced = endpoint.trace in (TraceMode.LOCAL, TraceMode.BOTH)
+    wire.start_addp(own.local, trace=endpoint.application if traced else "")
     return peer
 
 

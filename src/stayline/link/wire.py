@@ -8,10 +8,14 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+import structlog
+
 from stayline.domain.errors import Refusal, refuse
 from stayline.link.addp import Addp, AddpAction, AddpEvent
 from stayline.link.frames import FrameDecoder, FrameError, encode_frame
 from stayline.link.messages.envelope import MAX_FRAME_BYTES, Frame, Kind
+
+log = structlog.get_logger(__name__)
 
 LINGER_SECONDS = 2.0
 """How long a closing link may take to hand over its last bytes before it is cut."""
@@ -48,6 +52,7 @@ class Wire(asyncio.Protocol):
         self._closing = False
         self._heard = self._loop.time()
         self._addp: Addp | None = None
+        self._trace = ""
         self._timers: list[asyncio.TimerHandle] = []
 
     # -- asyncio.Protocol
@@ -171,11 +176,15 @@ class Wire(asyncio.Protocol):
                 self._write(_PONG)
             elif frame.t is not Kind.PONG:
                 self.on_frame(frame)
+            elif self._trace:
+                log.info("addp.answer", peer=self._trace, why="the poll was answered")
 
     # -- ADDP
 
-    def start_addp(self, interval: float) -> None:
-        """Poll the other side after ``interval`` seconds of silence; 0: do not."""
+    def start_addp(self, interval: float, trace: str = "") -> None:
+        """Poll the other side after ``interval`` seconds of silence; 0: do not. With ``trace``, the other side's
+        name, polls and their answers are logged."""
+        self._trace = trace
         if interval > 0 and not self._closing:
             self._addp = Addp(interval, self._loop.time())
             self._arm(self._addp.due)
@@ -193,6 +202,9 @@ class Wire(asyncio.Protocol):
         self._addp, action = addp.step(self._loop.time(), AddpEvent.TICK)
         if action is AddpAction.POLL:
             self._write(_PING)
+            if self._trace:
+                silence = f"nothing was heard for {self._loop.time() - self._heard:.3f} s"
+                log.info("addp.poll", peer=self._trace, why=silence)
         if action is AddpAction.DEAD:
             confirm = self._loop.call_later(_CONFIRM_SECONDS, self._confirm_dead, self._heard)
             self._timers.append(confirm)

@@ -10,9 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 import uvloop
 
 from stayline.domain.errors import LinkLostError, Refusal, RefusedError
+from stayline.domain.objects import TraceMode
 from stayline.link.authority import client_context, create_authority, issue
 from stayline.link.frames import FrameDecoder, encode_frame
 from stayline.link.handshake import Accepts
@@ -505,6 +507,34 @@ def test_addp_keeps_a_quiet_link_and_ends_a_silent_one(material: Material) -> No
             assert await quiet.request("add", Number(1), Number) == Number(2)
 
     run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("trace", "local", "remote", "logged"),
+    [
+        (TraceMode.LOCAL, 0.05, 0.0, "S1"),
+        (TraceMode.BOTH, 0.05, 0.0, "S1"),
+        (TraceMode.REMOTE, 0.0, 0.05, "C1"),
+        (TraceMode.BOTH, 0.0, 0.05, "C1"),
+        (TraceMode.OFF, 0.05, 0.0, ""),
+        (TraceMode.REMOTE, 0.05, 0.0, ""),
+        (TraceMode.LOCAL, 0.0, 0.05, ""),
+    ],
+)
+def test_polls_are_logged_on_the_sides_that_the_trace_mode_says(
+    material: Material, trace: TraceMode, local: float, remote: float, logged: str
+) -> None:
+    async def scenario() -> None:
+        async with listening(material, Recorder()) as listener:
+            peer = await open_server(material, listener, local=local, remote=remote, trace=trace)
+            start = peer._wire._heard
+            await until(lambda: peer._wire._heard > start + 0.2, "polls or their answers have been heard")
+            await peer.close()
+
+    with structlog.testing.capture_logs() as lines:
+        run(scenario())
+    seen = {(line["event"], line["peer"]) for line in lines if line["event"].startswith("addp.")}
+    assert seen == ({("addp.poll", logged), ("addp.answer", logged)} if logged else set())
 
 
 def test_the_opener_finds_a_silent_listener_dead(material: Material) -> None:

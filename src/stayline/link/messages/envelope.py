@@ -71,6 +71,7 @@ class Hello(msgspec.Struct, omit_defaults=True, kw_only=True):
     ``expect`` (opener only) is the application it meant to reach: another one answering is refused with both names.
     ``instance`` is new with each start of a process. ``local``/``remote`` are the ADDP timeouts in seconds of opener
     and listener (0: that side does not poll), set by the opener, as the original does.
+    ``trace`` asks the listener to log its ADDP polls.
     ``token`` identifies a person; servers are identified by their certificate and must leave it empty.
     """
 
@@ -87,6 +88,7 @@ class Hello(msgspec.Struct, omit_defaults=True, kw_only=True):
     expect_cluster: str = ""
     local: float = 0.0
     remote: float = 0.0
+    trace: bool = False
     token: str = ""
 
 

@@ -62,8 +62,10 @@ class Proxy:
                 node.name,
                 local=node.connection.local_timeout,
                 remote=node.connection.remote_timeout,
+                trace=node.connection.trace_mode,
             )
             for node in nodes
+            if node.site == self.process.bootstrap.site  # the own site's core, whatever else is connected
         ]
 
     def _configuration_changed(self, _changed: object) -> None:
