@@ -13,67 +13,25 @@ import pytest
 from stayline.domain.errors import RefusedError, StaylineError
 from stayline.link.messages.envelope import Role
 from stayline.link.messages.interaction import (
+    Accept,
     ChangeProperties,
     Done,
     GetJournal,
     GetOwner,
+    InteractionView,
     JournalRow,
     MarkDone,
     Offered,
     OwnerChanged,
     Ownership,
-    RestoreChannel,
-    RestoreChannels,
-    RestoredChannels,
 )
 from stayline.link.tokens import Ticket, TokenSigner
 
 from ..conftest import Database
-from .centre import PATIENCE, Agent, Centre, Media, Proxy, centre, until
+from .centre import PATIENCE, Agent, Centre, Media, centre, until
+from .failover import check_journal, insist, restore
 
 pytestmark = pytest.mark.postgres
-
-
-async def restore(proxy: Proxy, agents: list[Agent]) -> RestoredChannels:
-    """Bring a proxy's clients back at the new primary, as the proxy does."""
-    primary = proxy.pair.primary
-    assert primary is not None
-    channels = [
-        RestoreChannel(
-            channel=agent.channel,
-            identity=agent.identity,
-            application="Workspace",
-            instance="w",
-            ticket=agent.opened.ticket if agent.opened else "",
-            last_seq=max((seq for _, c, seq, _ in proxy.events if c == agent.channel), default=0),
-        )
-        for agent in agents
-    ]
-    return await primary.request("channels.restore", RestoreChannels(channels), RestoredChannels, key="r")
-
-
-async def check_journal(dsn: str) -> None:
-    """No gap, no fork, and the rows agree with the journal (invariants I1 to I3) for every interaction."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        rows = await connection.fetch("select * from journal order by interaction, version")
-        states = {r["id"]: r for r in await connection.fetch("select * from interaction")}
-    finally:
-        await connection.close()
-    last: dict[str, asyncpg.Record] = {}
-    for row in rows:
-        before = last.get(row["interaction"])
-        assert row["version"] == (before["version"] + 1 if before else 1)
-        assert row["from_state"] == (before["to_state"] if before else "")
-        assert row["previous_session"] == (before["session"] if before else "")
-        if before:
-            assert (row["epoch"], row["term"]) >= (before["epoch"], before["term"])
-            assert row["seq"] > before["seq"]
-        last[row["interaction"]] = row
-    assert set(last) == set(states)
-    for id, row in last.items():
-        assert (states[id]["version"], states[id]["state"]) == (row["version"], row["to_state"])
-        assert (states[id]["owner"], states[id]["session"]) == (row["agent"], row["session"])
 
 
 async def submit_steadily(media: Media, acknowledged: list[str], stop: asyncio.Event) -> None:
@@ -100,20 +58,19 @@ async def work_steadily(agent: Agent, finished: list[str], stop: asyncio.Event) 
             continue
         view = offers[seen]
         seen += 1
+        key = f"{view.id}:{view.version}"
+        accept = Accept(interaction=view.id, version=view.version)
         try:
-            await agent.accept(view, key=f"accept:{view.id}:{view.version}")
-            change = ChangeProperties(interaction=view.id, set={"by": agent.identity.user})
-            await agent.ask("interaction.change", change, Done, key=f"change:{view.id}:{view.version}")
-            await agent.ask("interaction.done", MarkDone(interaction=view.id), Done, key=f"done:{view.id}")
+            await insist(agent, "interaction.accept", accept, InteractionView, f"accept:{key}")
         except RefusedError as error:
-            # The offer was withdrawn while the core was away, or the channel is not restored yet.
-            if error.refusal.code in ("interaction.offer_gone", "interaction.state", "interaction.not_yours"):
-                continue
-            if error.refusal.code in ("channel.unknown", "session.none"):
-                seen -= 1
-                await asyncio.sleep(0.02)
+            # The offer ended while the core was away.
+            if error.refusal.code in ("interaction.offer_gone", "interaction.state"):
                 continue
             raise
+        # Once accepted it is this agent's: neither of these may be refused, whoever dies.
+        change = ChangeProperties(interaction=view.id, set={"by": agent.identity.user})
+        await insist(agent, "interaction.change", change, Done, f"change:{key}")
+        await insist(agent, "interaction.done", MarkDone(interaction=view.id), Done, f"done:{key}")
         finished.append(view.id)
 
 
