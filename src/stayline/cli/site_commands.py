@@ -17,6 +17,7 @@ from stayline.domain.errors import StaylineError
 from stayline.lab.layout import default_state
 from stayline.link.messages.control import (
     CentreStatus,
+    DatabaseRole,
     DatabaseStatus,
     SiteStatus,
     StepProgress,
@@ -79,50 +80,49 @@ def show(found: CentreStatus, console: Console) -> None:
 
 
 def _show_site(site: SiteStatus, found: CentreStatus, console: Console) -> None:
-    title = "active" if site.active else "passive"
+    state = "[green]active[/green]" if site.active else "passive"
     if not site.reachable:
-        title = f"does not answer: {site.why}"
+        state = f"[red]does not answer: {site.why}[/red]"
     agents = found.agents.get(site.site, 0)
-    table = Table(title=f"{site.site} ({title}), {agents} agents", title_justify="left", expand=False)
-    for column in ("Application", "State", "Role", "Term", "Listens", "Clients", "Why"):
-        table.add_column(column)
-    if site.host is not None:
-        if site.host.database is not None:
-            table.add_row("PostgreSQL", *_database(site.host.database))
-        for process in site.host.processes:
-            report = process.report
-            listens = "" if report is None else "yes" if report.listening else "no"
-            table.add_row(
-                process.application,
-                process.state.value,
-                "" if report is None else report.role,
-                "" if report is None or not report.term else str(report.term),
-                listens,
-                "" if report is None else str(report.clients),
-                process.exit if report is None else report.why,
-            )
+    console.print(f"\n[bold]{site.site}[/bold] {state}, {agents} agent{'' if agents == 1 else 's'}")
+    if site.host is None:
+        return
+    if site.host.database is not None:
+        console.print(f"  {_database(site.host.database)}")
+    table = Table(box=None, padding=(0, 1, 0, 1), header_style="dim", expand=True)
+    for column in ("application", "pid", "state", "role", "term", "listens", "clients"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("why", style="dim", no_wrap=True, overflow="ellipsis", ratio=1)
+    for process in site.host.processes:
+        report = process.report
+        table.add_row(
+            process.application,
+            str(process.pid or ""),
+            process.state.value,
+            "" if report is None else report.role,
+            "" if report is None or not report.term else str(report.term),
+            "" if report is None else "yes" if report.listening else "no",
+            "" if report is None or not report.clients else str(report.clients),
+            process.exit if report is None else report.why,
+        )
     console.print(table)
 
 
-def _database(database: DatabaseStatus) -> tuple[str, str, str, str, str, str]:
-    price = {
-        "follow": "both sites while the replica follows",
-        "strict": "both sites always; stops without the replica",
-        "async": "this site only",
-    }[database.mode.value]
-    if database.role.value == "primary":
-        where = (
-            "both sites"
-            if database.synchronous
-            else f"this site only ({database.exposed_bytes} bytes exposed)"
-        )
-        note = (
-            f"{database.mode.value}: acknowledged work is on {where}; the promise is {price}. {database.why}"
-        )
-    else:
-        stream = "streaming" if database.streaming else "not streaming"
-        note = f"{stream}, {database.lag_bytes} bytes behind. {database.why}"
-    return database.role.value, f"epoch {database.epoch}", "", "", "", note.strip()
+PROMISES = {
+    "follow": "an acknowledged write is on both sites while the replica follows",
+    "strict": "an acknowledged write is always on both sites; without the replica writes stop",
+    "async": "an acknowledged write may be on this site only",
+}
+
+
+def _database(database: DatabaseStatus) -> str:
+    """One line on a database node: what it is, what an acknowledgement is worth now and by promise."""
+    text = f"PostgreSQL {database.role.value}, epoch {database.epoch}. {database.why}"
+    if database.role is DatabaseRole.PRIMARY:
+        text += f" [dim]Mode {database.mode.value}: {PROMISES[database.mode.value]}.[/dim]"
+    elif database.role is DatabaseRole.REPLICA:
+        text += f" [dim]{'Streaming' if database.streaming else 'Not streaming'}.[/dim]"
+    return text
 
 
 @app.command()
