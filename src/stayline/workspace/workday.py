@@ -348,7 +348,7 @@ class Workday:
         now = self.settings.clock()
         if parts.phase is Phase.RESTRICTED:
             parts.restricted_since = now
-            self.report("restricted", why=why or parts.interaction.view.why)
+            self.report("restricted", why=why or parts.interaction.shown().why)
         elif parts.phase is Phase.READY:
             since = parts.restricted_since or parts.started_at
             node, site = parts.interaction.view.node_name, parts.interaction.site
