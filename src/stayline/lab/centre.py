@@ -355,3 +355,15 @@ def _postmaster(folder: Path) -> int:
     except FileNotFoundError:
         return 0
     return running_postmaster(Path(location["root"]) / "data") or 0
+
+
+def living(layout: Layout) -> list[int]:
+    """Pids of every process of a lab that lives, found by its files: of use when the lab itself is gone."""
+    found: list[int] = []
+    for site in layout.sites.values():
+        recorded = read_run_file(run_file_path(site.folder))
+        rows = [recorded.agent, recorded.forker, *recorded.processes.values()]
+        found += [row.pid for row in rows if row is not None and row.alive]
+        database = _postmaster(site.folder)
+        found += [database] if database else []
+    return found

@@ -259,6 +259,7 @@ class HostAgent:
             target=SERVER_TARGET,
             arguments=[name, str(self._folder)],
             output=str(self._folder / "log" / f"{name}.out"),
+            title=name,
         )
         return Program(application=name, app_type=kind.value, launch=launch)
 

@@ -23,7 +23,7 @@ from typing import NoReturn
 
 import msgspec
 
-from stayline.control.host.procinfo import start_ticks
+from stayline.control.host.procinfo import name_process, start_ticks
 from stayline.domain.errors import refuse
 
 _MAX_MESSAGE = 65_536
@@ -194,6 +194,7 @@ def _server_main(launch: Launch) -> NoReturn:
             signal.signal(one, signal.SIG_DFL)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         _redirect(Path(launch.output))
+        name_process(launch.title)
         os.environ.update(launch.environment)
         module, _, function = launch.target.partition(":")
         getattr(importlib.import_module(module), function)(*launch.arguments)

@@ -5,6 +5,7 @@ import os
 import signal
 from pathlib import Path
 
+_PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -77,6 +78,12 @@ def become_subreaper() -> bool:
     where the kernel has no such thing: they are then the init process's business."""
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+def name_process(name: str) -> None:
+    """Give this process the name that ``top`` and ``ps -o comm`` show (the kernel keeps 15 bytes)."""
+    if name:
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
 def describe_exit(status: int) -> str:

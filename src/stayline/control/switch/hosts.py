@@ -103,6 +103,10 @@ class HostClient:
         """Stop the primary cleanly."""
         return await self._call("database.demote", Demote(why=why), DemotionToken, DATABASE_SECONDS)
 
+    async def reinstate(self, why: str) -> DatabaseStatus:
+        """Take a demotion back: primary again, as long as the other site was not promoted."""
+        return await self._call("database.reinstate", Demote(why=why), DatabaseStatus, DATABASE_SECONDS)
+
     async def promote(
         self, epoch: int, site: str, token: DemotionToken | None, *, forced: bool, reason: str, by: str
     ) -> None:
