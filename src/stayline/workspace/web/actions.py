@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from stayline.domain.errors import refuse
 from stayline.workspace.protocol import Workspace
-from stayline.workspace.web.models import CONTACT_FIELDS
+from stayline.workspace.web.card_models import CONTACT_FIELDS
 from stayline.workspace.web.page import Page
 
 MAX_MESSAGE = 8_000

@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stayline.workspace.view import InteractionCard, WorkspaceView
-from stayline.workspace.web import models, wording
+from stayline.workspace.web import card_models, models, wording
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -28,13 +28,13 @@ FRAGMENTS: Mapping[str, Model] = {
     "agent": lambda view, card, chosen: models.agent(view),
     "offers": lambda view, card, chosen: models.offers(view),
     "list": lambda view, card, chosen: models.rows(view, chosen),
-    "head": lambda view, card, chosen: (models.head(card), chosen),
-    "log": lambda view, card, chosen: models.log(card),
-    "typing": lambda view, card, chosen: models.typing(card),
-    "composer": lambda view, card, chosen: models.composer(card),
-    "contact": lambda view, card, chosen: models.contact(card),
-    "case": lambda view, card, chosen: models.case(view, card),
-    "history": lambda view, card, chosen: models.history(view, card),
+    "head": lambda view, card, chosen: (card_models.head(card), chosen),
+    "log": lambda view, card, chosen: card_models.log(card),
+    "typing": lambda view, card, chosen: card_models.typing(card),
+    "composer": lambda view, card, chosen: card_models.composer(card),
+    "contact": lambda view, card, chosen: card_models.contact(card),
+    "case": lambda view, card, chosen: card_models.case(view, card),
+    "history": lambda view, card, chosen: card_models.history(view, card),
     "status": lambda view, card, chosen: models.status(view),
     "notices": lambda view, card, chosen: models.notices(view),
 }

@@ -19,7 +19,7 @@
 
   function show() {
     if (!lostAt || Date.now() - lostAt < SHOWN_AFTER) return;
-    document.getElementById("page-lost-since").textContent = new Date(lostAt).toLocaleTimeString();
+    document.getElementById("page-lost-since").textContent = new Date(lostAt).toLocaleTimeString([], { hour12: false });
     banner.hidden = false;
   }
 
