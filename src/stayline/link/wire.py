@@ -53,7 +53,9 @@ class Wire(asyncio.Protocol):
         self._heard = self._loop.time()
         self._addp: Addp | None = None
         self._trace = ""
-        self._timers: list[asyncio.TimerHandle] = []
+        # uvloop gives a plain handle for a time that has come already.
+        self._addp_timer: asyncio.Handle | None = None
+        self._linger_timer: asyncio.Handle | None = None
 
     # -- asyncio.Protocol
 
@@ -79,9 +81,9 @@ class Wire(asyncio.Protocol):
         """The connection is gone."""
         self.lost = True
         self._closing = True
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
+        for timer in (self._addp_timer, self._linger_timer):
+            if timer is not None:
+                timer.cancel()
         self._out.clear()
         if not self.why:
             self.why = f"connection lost: {exc}" if exc else "closed by the other side"
@@ -153,7 +155,7 @@ class Wire(asyncio.Protocol):
         self._closing = True
         if self.transport is not None and not self.lost:
             self.transport.close()
-            self._timers.append(self._loop.call_later(LINGER_SECONDS, self._cut))
+            self._linger_timer = self._loop.call_later(LINGER_SECONDS, self._cut)
 
     def abort(self, why: str) -> None:
         """Cut at once."""
@@ -190,8 +192,7 @@ class Wire(asyncio.Protocol):
             self._arm(self._addp.due)
 
     def _arm(self, when: float) -> None:
-        self._timers = [timer for timer in self._timers if timer.when() > self._loop.time()]
-        self._timers.append(self._loop.call_at(when, self._tick))
+        self._addp_timer = self._loop.call_at(when, self._tick)
 
     def _tick(self) -> None:
         if self._addp is None or self._closing:
@@ -206,8 +207,7 @@ class Wire(asyncio.Protocol):
                 silence = f"nothing was heard for {self._loop.time() - self._heard:.3f} s"
                 log.info("addp.poll", peer=self._trace, why=silence)
         if action is AddpAction.DEAD:
-            confirm = self._loop.call_later(_CONFIRM_SECONDS, self._confirm_dead, self._heard)
-            self._timers.append(confirm)
+            self._addp_timer = self._loop.call_later(_CONFIRM_SECONDS, self._confirm_dead, self._heard)
         else:
             # uvloop's clock has milliseconds: one more keeps the next tick from coming just too early.
             self._arm(self._addp.due + 0.001)
