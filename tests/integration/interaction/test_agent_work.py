@@ -57,7 +57,7 @@ def test_submit_route_accept_change_done(database: Database, tmp_path: Path) -> 
                 assert (view.state, view.owner, view.version) == (Ownership.OWNED, "agent01", 3)
                 grant = TokenVerifier.load(tmp_path / "keys").grant(view.grant, view.owned_at)
                 assert (grant.interaction, grant.chat_session, grant.agent) == ("i1", "c-i1", "agent01")
-                change = ChangeProperties(interaction="i1", set={"order": "4711"})
+                change = ChangeProperties(interaction="i1", set={"order": "4711"}, online=False)
                 assert (await agent.ask("interaction.change", change, Done)).version == 4
                 owner = await media.ask("interaction.owner", GetOwner(interaction="i1"), OwnerChanged)
                 assert (owner.agent, owner.state) == ("agent01", Ownership.OWNED)
@@ -145,6 +145,11 @@ def test_refusals_are_typed_and_change_nothing(database: Database, tmp_path: Pat
                     await refused(other, "interaction.done", MarkDone(interaction="i1"))
                     == "interaction.not_yours"
                 )
+                # Also the controls' table is kept here: a living chat is ended first, then marked done.
+                with pytest.raises(RefusedError) as caught:
+                    await agent.ask("interaction.done", MarkDone(interaction="i1"), Done)
+                assert caught.value.refusal.code == "control.unavailable"
+                assert caught.value.refusal.retryable
                 transfer = Transfer(interaction="i1", queue="nowhere")
                 assert await refused(agent, "interaction.transfer", transfer) == "queue.unknown"
                 assert (
@@ -198,6 +203,9 @@ def test_routing_spreads_by_idleness_capacity_and_group(database: Database, tmp_
                 assert outsider.heard("interaction.offered", dict) == []
                 assert ruleless.heard("interaction.offered", dict) == []
                 view = await second.accept((await second.offered())[0])
+                await media.ask(
+                    "interaction.change", ChangeProperties(interaction=view.id, online=False), Done
+                )
                 await second.ask("interaction.done", MarkDone(interaction=view.id), Done)
                 assert [v.id for v in await second.offered(3)] == ["i1", "i3", "i4"]
 

@@ -84,6 +84,8 @@ async def prepare(name: str, core: CoreServer, agent: Agent, media: Media) -> "a
         view = (await agent.offered())[0]
     if view is not None and name != "accept":
         view = await agent.accept(view)
+    if name == "done":
+        await media.ask("interaction.change", ChangeProperties(interaction="i1", online=False), Done)
     requests: dict[str, tuple[str, object, type[object]]] = {
         "login": ("agent.login", AgentLogin(place="P1", media=[MediaState("chat", True)]), SessionOpened),
         "media": ("agent.media", SetMedia(ready=False, reason="lunch"), Done),

@@ -68,7 +68,7 @@ async def work_steadily(agent: Agent, finished: list[str], stop: asyncio.Event) 
                 continue
             raise
         # Once accepted it is this agent's: neither of these may be refused, whoever dies.
-        change = ChangeProperties(interaction=view.id, set={"by": agent.identity.user})
+        change = ChangeProperties(interaction=view.id, set={"by": agent.identity.user}, online=False)
         await insist(agent, "interaction.change", change, Done, f"change:{key}")
         await insist(agent, "interaction.done", MarkDone(interaction=view.id), Done, f"done:{key}")
         finished.append(view.id)
@@ -155,12 +155,13 @@ def test_a_frozen_primary_is_fenced_and_never_writes_again(database: Database, t
             opened = answers.channels[0].opened
             assert opened is not None
             assert [(v.id, v.version) for v in opened.snapshot.interactions] == [("i1", view.version)]
-            assert (await agent.ask("interaction.done", MarkDone(interaction="i1"), Done)).version == 4
+            await media.ask("interaction.change", ChangeProperties(interaction="i1", online=False), Done)
+            assert (await agent.ask("interaction.done", MarkDone(interaction="i1"), Done)).version == 5
             os.kill(frozen.pid, signal.SIGCONT)
             # On thaw it finds its database sessions gone and ends: the host agent would start it as backup.
             assert await asyncio.wait_for(frozen.wait(), PATIENCE) is not None
             owner = await media.ask("interaction.owner", GetOwner(interaction="i1"), OwnerChanged)
-            assert (owner.state, owner.version) == (Ownership.STOPPED, 4)
+            assert (owner.state, owner.version) == (Ownership.STOPPED, 5)
             await check_journal(database.dsn)
 
     asyncio.run(scenario())

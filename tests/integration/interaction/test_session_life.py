@@ -7,6 +7,7 @@ import pytest
 
 from stayline.domain.errors import RefusedError
 from stayline.link.messages.interaction import (
+    ChangeProperties,
     Done,
     GetJournal,
     JournalRow,
@@ -42,6 +43,7 @@ def test_second_login_takes_the_session_over(database: Database, tmp_path: Path)
                 assert caught.value.refusal.code == "session.none"
                 # The old link going away must not lose the session that is elsewhere now.
                 old.hang_up()
+                await media.ask("interaction.change", ChangeProperties(interaction="i1", online=False), Done)
                 assert (await new.ask("interaction.done", MarkDone(interaction="i1"), Done)).seq > 0
 
     asyncio.run(scenario())

@@ -109,7 +109,7 @@ async def work_through_failures(place: Centre, media: Media, base: Path) -> None
     # The core loses its term, unannounced: the proxy keeps its clients and brings their sessions back.
     core = place.running.pop("Ixn_1")
     core[0].step_down("the test ends this term")
-    change = ChangeProperties(interaction="i1", set={"typed": "while the core was away"})
+    change = ChangeProperties(interaction="i1", set={"typed": "while the core was away"}, online=False)
     changed = asyncio.create_task(agent.ask("interaction.change", change, Done))
     await core[1]
     await until(lambda: agent.heard("core.back", CoreBack))

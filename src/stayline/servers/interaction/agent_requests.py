@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from stayline.domain.controls import Control
 from stayline.domain.errors import refuse
 from stayline.domain.interaction import Command, Event, Interaction, State
 from stayline.link.messages import interaction as messages
@@ -14,6 +15,7 @@ from stayline.servers.interaction.journal_requests import JournalRequests
 from stayline.servers.interaction.ledger import Ledger, Recorded
 from stayline.servers.interaction.limits import check_change
 from stayline.servers.interaction.once import Once
+from stayline.servers.interaction.permitted import check_control
 from stayline.servers.interaction.resumption import Resumption
 from stayline.servers.interaction.rules import Rules
 from stayline.servers.interaction.sessions import Sessions
@@ -112,6 +114,7 @@ class AgentRequests:
         command = self._command(channel, Event.TRANSFER, request.key, queue=params.queue, why=why)
 
         def decide(interaction: Interaction) -> Command:
+            check_control(interaction, Control.TRANSFER, command.session)
             self._rules.check_queue(params.queue, interaction.tenant, interaction.media)
             return command
 
@@ -120,9 +123,12 @@ class AgentRequests:
     async def _done(self, channel: Channel, request: Request, result: RequestResult) -> Done:
         params = request.read(messages.MarkDone)
         command = self._command(channel, Event.DONE, request.key, disposition=params.disposition or None)
-        return _answer(
-            await self._ledger.apply(params.interaction, lambda _: command, _of(result, params.interaction))
-        )
+
+        def decide(interaction: Interaction) -> Command:
+            check_control(interaction, Control.DONE, command.session)
+            return command
+
+        return _answer(await self._ledger.apply(params.interaction, decide, _of(result, params.interaction)))
 
     async def _change(self, channel: Channel, request: Request, result: RequestResult) -> Done:
         params = request.read(messages.ChangeProperties)
