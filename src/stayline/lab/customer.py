@@ -143,6 +143,11 @@ class Customer:
         return self._ready
 
     @property
+    def started(self) -> bool:
+        """Whether this customer was ever told that the chat stands."""
+        return self._started
+
+    @property
     def ended(self) -> bool:
         """Whether the end was shown."""
         return bool(self.entries) and self.entries[-1].kind == "ended"
@@ -227,11 +232,14 @@ class Customer:
     async def _talk(self, socket: ClientConnection) -> None:
         await self._introduce()
         while not self.ended:
+            # Not asyncio.wait_for: in Python 3.11 it swallows a cancellation that comes together with a message.
             try:
-                text = await asyncio.wait_for(socket.recv(), PING_EVERY)
+                async with asyncio.timeout(PING_EVERY):
+                    text = await socket.recv()
             except TimeoutError:
                 await self._say(protocol.Ping())
-                text = await asyncio.wait_for(socket.recv(), SILENCE)
+                async with asyncio.timeout(SILENCE):
+                    text = await socket.recv()
             await self._take(protocol.decode_answer(text))
             await self._tell()
 

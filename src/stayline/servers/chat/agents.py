@@ -1,7 +1,9 @@
 """Agents at this Chat Server: the requests of Workspaces, and what they are told."""
 
+import asyncio
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -72,6 +74,23 @@ class Member:
         self.version = 0
         self.told_present: bool | None = None
         self.joined = False
+        self._turn = asyncio.Lock()
+        self._tickets = itertools.count(1)
+        self._given_up = 0
+
+    async def in_turn(self, work: Callable[[], Awaitable[Appended]]) -> Appended:
+        """Do one write after the other. When one fails, those that wait behind it fail with it: they must not overtake
+        it, because the Workspace repeats them in order."""
+        ticket = next(self._tickets)
+        async with self._turn:
+            if ticket <= self._given_up:
+                raise refuse("chat.out_of_turn", "A message before this one was not stored.", retryable=True)
+            try:
+                return await work()
+            except StaylineError as error:
+                if error.refusal.retryable or isinstance(error, LinkLostError):
+                    self._given_up = next(self._tickets)
+                raise
 
     def changed(self, session: HeldSession) -> None:
         """Send what is new, but nothing before the answer to ``chat.join``."""
@@ -208,7 +227,7 @@ class AgentHandler(BaseHandler):
     # -- taking part -------------------------------------------------------------------------------------------
 
     async def _send(self, request: messages.Send) -> messages.Sent:
-        self._member(request.session)
+        member = self._member(request.session)
         text = clean_text(request.text)
         limit = self._links.max_text()
         if not text.strip() or len(text) > limit:
@@ -225,7 +244,10 @@ class AgentHandler(BaseHandler):
             text=text,
             user=self._user,
         )
-        return _sent(await self._links.sessions.append(request.session, entry, timeout=AGENT_APPEND_TIMEOUT))
+        return _sent(await member.in_turn(lambda: self._append(member, entry)))
+
+    async def _append(self, member: Member, entry: Entry) -> Appended:
+        return await self._links.sessions.append(member.session, entry, timeout=AGENT_APPEND_TIMEOUT)
 
     async def _end(self, request: messages.End) -> messages.Sent:
         member = self._member(request.session)
@@ -234,7 +256,7 @@ class AgentHandler(BaseHandler):
             last = transcript.entries[-1]
             return messages.Sent(seq=last.seq, at=last.at)
         entry = ended(Party.AGENT, self._name, self._user)
-        return _sent(await self._links.sessions.append(request.session, entry, timeout=AGENT_APPEND_TIMEOUT))
+        return _sent(await member.in_turn(lambda: self._append(member, entry)))
 
     async def _leave(self, request: messages.Leave) -> None:
         member = self._members.get(request.session)

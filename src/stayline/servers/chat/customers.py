@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from stayline.domain.errors import LinkLostError, Refusal, RefusedError, StaylineError, refuse
-from stayline.link.messages.contact import ChatState, EntryKind, Party, Signal
+from stayline.link.messages.contact import Appended, ChatState, Entry, EntryKind, Party, Signal
 from stayline.link.rate import TokenBucket
 from stayline.servers.chat import protocol
 from stayline.servers.chat.beginning import Beginning, customer_message
@@ -22,10 +22,13 @@ from stayline.servers.chat.sessions import HeldSession, Sessions
 log = structlog.get_logger(__name__)
 
 WAITING_MESSAGES = 64
-"""Requests of one page that wait for the one before; more are refused."""
+"""Requests of one page that wait for the one before; no more are read until there is room."""
 
 MAX_MALFORMED = 5
 """Malformed messages after which a page is hung up on."""
+
+APPEND_PAUSE = 0.5
+"""Seconds until a message is tried again that could not be stored for now."""
 
 HELLO_SECONDS = 10.0
 """How long a connection may stay without starting or resuming a chat."""
@@ -127,7 +130,10 @@ class CustomerConnection:
 
     async def _take(self, text: str) -> bool:
         """One message of the page; whether it was a start or a resume."""
+        # Who sends too fast is read more slowly. A refusal would let a later message overtake this one.
         wait = self._bucket.take(asyncio.get_running_loop().time())
+        if wait > 0:
+            await asyncio.sleep(wait)
         try:
             message = protocol.decode(text)
         except RefusedError as error:
@@ -135,17 +141,11 @@ class CustomerConnection:
             return False
         if isinstance(message, protocol.Ping):
             await self._say(protocol.Pong())
-        elif wait > 0:
-            reason = "You are sending too fast."
-            await self._refuse(message, refuse("chat.rate", reason, retryable=True, retry_after=wait).refusal)
         elif isinstance(message, protocol.Typing):
             if self._held is not None:
                 self._services.sessions.typing(self._held, self, Party.CUSTOMER, self._name)
-        elif self._work.full():
-            reason = f"{WAITING_MESSAGES} messages wait already."
-            await self._refuse(message, refuse("chat.busy", reason, retryable=True, retry_after=1.0).refusal)
         else:
-            self._work.put_nowait(message)
+            await self._work.put(message)
         return isinstance(message, protocol.Start | protocol.Resume)
 
     async def _refuse_malformed(self, refusal: Refusal) -> None:
@@ -211,13 +211,24 @@ class CustomerConnection:
         held = self._session()
         self._check_length(send.text)
         entry = customer_message(send.id, send.text, self._name)
-        stored = await self._services.sessions.append(held.id, entry)
+        stored = await self._append(held.id, entry)
         await self._say(protocol.Ack(id=send.id, seq=stored.seq, at=stored.at))
 
     async def _end(self) -> None:
         held = self._session()
         if not held.transcript.ended:
-            await self._services.sessions.append(held.id, ended(Party.CUSTOMER, self._name))
+            await self._append(held.id, ended(Party.CUSTOMER, self._name))
+
+    async def _append(self, session: str, entry: Entry) -> Appended:
+        """Store an entry, however long the Contact Server is away: later ones of this page must not overtake it."""
+        while True:
+            try:
+                return await self._services.sessions.append(session, entry)
+            except StaylineError as error:
+                if not (error.refusal.retryable or isinstance(error, LinkLostError)):
+                    raise
+                log.info("customer.waits", session=session, why=error.refusal.reason)
+                await asyncio.sleep(error.refusal.retry_after or APPEND_PAUSE)
 
     def _session(self) -> HeldSession:
         if self._held is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
@@ -185,6 +186,7 @@ class WebListener:
         """Listen. Port 0 takes a free one. Raises OSError when the port is taken."""
         if self._server is not None:
             return
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # a line for each page is no decision
         sock = socket.create_server((self._host, self.port), backlog=1_024)
         self.port = sock.getsockname()[1]
         config = uvicorn.Config(
