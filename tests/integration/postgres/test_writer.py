@@ -10,9 +10,13 @@ from stayline.domain.mastership import Term
 from stayline.store.database import Connection, connect
 from stayline.store.election import Election
 from stayline.store.writer import GroupWriter
-from tests.integration.conftest import Database
+from tests.integration.conftest import Database, until
 
 pytestmark = pytest.mark.postgres
+
+_SLEEPING = """
+SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND datname = current_database()
+"""
 
 Apply = Callable[[Connection, list[int]], Awaitable[list[int | Refusal]]]
 
@@ -118,11 +122,8 @@ def test_newer_term_fences_everything_that_waits(database: Database) -> None:
 
 
 def test_lost_connection_in_mid_transaction_leaves_nobody_waiting(database: Database) -> None:
-    inside = asyncio.Event()
-
     async def slow(conn: Connection, items: list[int]) -> list[int | Refusal]:
         await _insert(conn, items)
-        inside.set()
         await conn.execute("SELECT pg_sleep(30)")
         return list(items)
 
@@ -130,11 +131,13 @@ def test_lost_connection_in_mid_transaction_leaves_nobody_waiting(database: Data
         election, term, conn = await _elect(database)
         writer = await _open(database, term, slow)
         waiting = [asyncio.create_task(writer.submit(n)) for n in (1, 2)]
-        await inside.wait()
+
+        async def inside() -> bool:
+            return bool(await conn.fetchval(_SLEEPING))
+
+        await until(inside)
         waiting.append(asyncio.create_task(writer.submit(3)))
-        await conn.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
-        )
+        await conn.execute("SELECT pg_terminate_backend($1)", await conn.fetchval(_SLEEPING))
         results = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5.0)
         codes = [r.refusal.code for r in results if isinstance(r, RefusedError)]
         stored = await conn.fetchval("SELECT count(*) FROM written")

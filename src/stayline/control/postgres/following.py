@@ -13,6 +13,7 @@ import structlog
 from stayline.control.postgres import loss
 from stayline.control.postgres.config import DATABASE, Upstream, replica_name
 from stayline.control.postgres.control_data import ControlData
+from stayline.control.postgres.programs import sync_switches
 from stayline.control.postgres.promotion import ensure_slot
 from stayline.control.postgres.settings import (
     conninfo,
@@ -47,16 +48,7 @@ async def follow(node: "PostgresNode", upstream: Upstream, timeout: float) -> Fo
     source = await node.upstream_connect(upstream)
     try:
         theirs = await _check_upstream(source, upstream)
-        if not node.exists or await _other_system(node, source) or node.follow_stage() == _REWINDING:
-            await rebuild(node, upstream, timeout)
-            return FollowReport(rewound=False, rebuilt=True)
-        await _stop_old(node, theirs, upstream)
-        report = FollowReport(rewound=False)
-        data = await node.control_data()
-        if await _diverged(data, source, node):
-            report = await _rewind(node, upstream, source, theirs, timeout)
-        if not report.rebuilt:
-            await _resume(node, upstream, source, report, timeout)
+        report = await _follow(node, upstream, source, theirs, timeout)
     finally:
         source.terminate()
     _log.warning(
@@ -70,6 +62,40 @@ async def follow(node: "PostgresNode", upstream: Upstream, timeout: float) -> Fo
         why="told to follow",
     )
     return report
+
+
+async def _follow(
+    node: "PostgresNode", upstream: Upstream, source: Connection, theirs: Mastership | None, timeout: float
+) -> FollowReport:
+    stage = node.follow_stage()
+    if stage and not node.running:
+        # What an interrupted attempt left running is isolated and of no use to anybody.
+        await node.kill()
+    if not node.exists or await _other_system(node, source) or stage == _REWINDING:
+        await rebuild(node, upstream, timeout)
+        return FollowReport(rewound=False, rebuilt=True)
+    if await _streams_from(node, upstream):
+        return FollowReport(rewound=False)
+    await _stop_old(node, theirs, upstream)
+    report = FollowReport(rewound=False)
+    if await _diverged(await node.control_data(), source, node):
+        report = await _rewind(node, upstream, source, theirs, timeout)
+    if not report.rebuilt:
+        await _resume(node, upstream, source, report, timeout)
+    return report
+
+
+async def _streams_from(node: "PostgresNode", upstream: Upstream) -> bool:
+    """Whether the running replica already receives from there."""
+    if not node.running:
+        return False
+    async with node.admin() as conn:
+        found = await conn.fetchval(
+            "SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming' AND sender_host = $1 AND sender_port = $2",
+            upstream.host,
+            upstream.port,
+        )
+    return bool(found)
 
 
 async def rebuild(node: "PostgresNode", upstream: Upstream, timeout: float) -> None:
@@ -104,7 +130,7 @@ async def _base_backup(node: "PostgresNode", upstream: Upstream, target: str) ->
         f"--slot={replica_name(node.config.site)}",
         "--checkpoint=fast",
         "--no-password",
-        *(() if node.config.durable_setup else ("--no-sync",)),
+        *sync_switches(node.programs.major, node.config.durable_setup),
         timeout=3_600.0,
     )
 
@@ -214,7 +240,7 @@ async def _rewind(
             f"--target-pgdata={node.files.data}",
             f"--source-server={conninfo(node.config, node.files, upstream, DATABASE)}",
             *((f"--config-file={node.files.conf}",) if node.programs.major >= 15 else ()),
-            *(() if node.config.durable_setup else ("--no-sync",)),
+            *sync_switches(node.programs.major, node.config.durable_setup),
             timeout=3_600.0,
         )
         report.rewound = True

@@ -5,7 +5,6 @@ What moves mastership is next door (``promotion.py``, ``following.py``), as is w
 
 import asyncio
 import contextlib
-import signal
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import structlog
 
 from stayline.control.postgres import following, promotion, roles
 from stayline.control.postgres.account import Account, Location, choose_account, settle
-from stayline.control.postgres.child import Child, base_environment, run_program
+from stayline.control.postgres.child import run_program
 from stayline.control.postgres.config import (
     ADMIN_ROLE,
     APPLICATION_ROLE,
@@ -25,15 +24,8 @@ from stayline.control.postgres.config import (
     Upstream,
 )
 from stayline.control.postgres.control_data import ControlData, parse_control_data
-from stayline.control.postgres.postmaster import (
-    clear_stale_locks,
-    is_server,
-    kill_all,
-    lingering,
-    read_lock,
-    running_postmaster,
-)
-from stayline.control.postgres.programs import Programs, find_programs
+from stayline.control.postgres.programs import Programs, find_programs, sync_switches
+from stayline.control.postgres.server import ServerProcess
 from stayline.control.postgres.settings import (
     Files,
     remove_tree,
@@ -55,10 +47,6 @@ from stayline.store.database import LOST, Connection, connect, hang_up
 
 _log = structlog.get_logger("postgres.node")
 
-_STOP = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
-_LINGER = 5.0
-"""Seconds that the children of a killed postmaster get to notice and leave."""
-
 
 class PostgresNode:
     """One PostgreSQL server as a direct child (or adopted). Belongs to the event loop that made it.
@@ -79,11 +67,8 @@ class PostgresNode:
         self.programs = Programs(Path(self.location.bin_dir), found.major)
         self.files = Files.of(self.location)
         self.busy = asyncio.Lock()
-        self._log_path = config.log_dir / "postgresql.log"
-        self._log_size = 0
-        self._child: Child | None = None
-        self._expected: set[int] = set()
-        self._watch: asyncio.Task[None] | None = None
+        log = config.log_dir / "postgresql.log"
+        self._server = ServerProcess(config.site, self.files, self.account, log, self._ended_unasked)
         self._admin: Connection | None = None
         self._admin_lock = asyncio.Lock()
 
@@ -92,7 +77,7 @@ class PostgresNode:
     @property
     def pid(self) -> int:
         """Pid of the running postmaster; 0: not running."""
-        return self._child.pid if self._child is not None and self._child.alive else 0
+        return self._server.pid
 
     @property
     def running(self) -> bool:
@@ -133,7 +118,7 @@ class PostgresNode:
 
     async def establish(self, reason: str, by: str) -> None:
         """First start of a centre: migrate, and give epoch 1 to this site if no site has one yet."""
-        await roles.establish(self, reason, by)
+        await roles.establish_by_dsn(self.dsn, self.config.site, reason, by)
 
     async def start(self) -> None:
         """Start the server as what its data folder says (or adopt the running one) and wait until it answers.
@@ -156,29 +141,18 @@ class PostgresNode:
     async def kill(self) -> None:
         """SIGKILL the server and all its processes, as a power cut would; returns when none is left."""
         await self._close_admin(abrupt=True)
-        if self._child is not None:
-            self._expected.add(self._child.pid)
-            self._child.send(signal.SIGKILL)
-            await self._child.wait()
-        kill_all(self.files.data)
-        await self._until_nobody_lingers()
+        await self._server.kill()
 
     def forget(self) -> None:
         """Leave the server running and stop watching it: another process will :meth:`adopt` it."""
-        if self._watch is not None:
-            self._watch.cancel()
-        if self._child is not None:
-            self._child.forget()
-            self._child = None
+        self._server.forget()
         if self._admin is not None:
             self._admin.terminate()
             self._admin = None
 
     async def wait_exit(self) -> str:
         """Wait until the server has ended; the sentence that says how."""
-        if self._child is None:
-            return "was not running"
-        return await asyncio.shield(self._child.exited)
+        return await self._server.wait_exit()
 
     # Mastership and replication
 
@@ -271,6 +245,8 @@ class PostgresNode:
     async def start_server(self, *extra: str) -> None:
         """As :meth:`start`, for a caller that holds ``busy``; ``extra`` are ``name=value`` settings that win."""
         if self.running or (not extra and self._adopt()):
+            # Perhaps still recovering since an attempt that ran out of time.
+            await self._server.until_ready(self.config.start_timeout)
             return
         if not self.exists:
             raise refuse(
@@ -282,30 +258,11 @@ class PostgresNode:
                 f"The database of {self.config.site} was interrupted while it was made a replica ({stage}).",
                 fix="Let it follow the primary again.",
             )
-        await self._until_nobody_lingers()
-        if why := clear_stale_locks(self.files.data, self.files.run):
-            _log.warning("stale lock removed", site=self.config.site, why=why)
         self.prepare_files()
-        argv = [
-            self.programs.path("postgres"),
-            "-D",
-            str(self.files.data),
-            "-c",
-            f"config_file={self.files.conf}",
-        ]
-        for setting in extra:
+        argv = [self.programs.path("postgres"), "-D", str(self.files.data)]
+        for setting in (f"config_file={self.files.conf}", *extra):
             argv += ["-c", setting]
-        self._log_size = self._log_path.stat().st_size if self._log_path.exists() else 0
-        self._watch_child(
-            Child.spawn(
-                self.account,
-                argv,
-                cwd=self.files.root,
-                env=base_environment(),
-                output=self._log_path,
-            )
-        )
-        await self._until_ready()
+        await self._server.spawn(argv, self.config.start_timeout)
         _log.info(
             "database started",
             site=self.config.site,
@@ -315,19 +272,9 @@ class PostgresNode:
 
     async def stop_server(self, mode: str = "fast") -> None:
         """As :meth:`stop`, for a caller that holds ``busy``."""
-        self._adopt()
-        if self._child is None or not self._child.alive:
-            return
-        self._expected.add(self._child.pid)
-        await self._close_admin()
-        self._child.send(_STOP[mode])
-        if not await self._child.wait(self.config.stop_timeout):
-            _log.error("database does not stop", site=self.config.site, mode=mode, why="goes down hard now")
-            self._child.send(signal.SIGQUIT)
-            if not await self._child.wait(5.0):
-                self._child.send(signal.SIGKILL)
-                await self._child.wait()
-        await self._until_nobody_lingers()
+        if self._adopt():
+            await self._close_admin()
+            await self._server.stop(mode, self.config.stop_timeout)
 
     # Inside
 
@@ -353,7 +300,7 @@ class PostgresNode:
                 "--data-checksums",
                 "--encoding=UTF8",
                 *(locale if self.programs.major >= 17 else ("--locale=C.UTF-8",)),
-                *(() if self.config.durable_setup else ("--no-sync",)),
+                *sync_switches(self.programs.major, self.config.durable_setup),
             )
         finally:
             secret.unlink()
@@ -361,79 +308,12 @@ class PostgresNode:
         write_auto_conf(self.files, self.account, {})
 
     def _adopt(self) -> bool:
-        if self.running:
-            return True
-        pid = running_postmaster(self.files.data)
-        if pid is None or self.follow_stage():
-            return False
-        try:
-            child = Child.adopt(pid)
-        except ProcessLookupError:
-            return False
-        self._watch_child(child)
-        if not is_server(pid, self.files.data):
-            # It ended and another process got its pid between the look and the descriptor.
-            child.forget()
-            self._child = None
-            return False
-        _log.info(
-            "database adopted", site=self.config.site, pid=pid, why="already running in the data folder"
-        )
-        return True
+        # A server in the middle of a follow is isolated: it is nobody's database.
+        return self.running or (not self.follow_stage() and self._server.adopt())
 
-    def _watch_child(self, child: Child) -> None:
-        self._child = child
-        self._watch = asyncio.get_running_loop().create_task(self._tell_exit(child))
-
-    async def _tell_exit(self, child: Child) -> None:
-        why = await asyncio.shield(child.exited)
-        if child.pid in self._expected:
-            self._expected.discard(child.pid)
-            return
-        _log.error("database ended unasked", site=self.config.site, pid=child.pid, why=why)
+    def _ended_unasked(self, why: str) -> None:
         for callback in self.on_exit:
             callback(why)
-
-    async def _until_ready(self) -> None:
-        child = self._child
-        assert child is not None
-        deadline = asyncio.get_running_loop().time() + self.config.start_timeout
-        while not self._says_ready(child.pid):
-            if not child.alive:
-                raise refuse(
-                    "database.start_failed", f"The database {child.exited.result()}: {self._last_words()}"
-                )
-            if asyncio.get_running_loop().time() > deadline:
-                raise refuse(
-                    "database.start_failed",
-                    f"The database is not ready after {self.config.start_timeout:.0f} s: {self._last_words()}",
-                    retryable=True,
-                )
-            await asyncio.sleep(0.005)
-
-    def _says_ready(self, pid: int) -> bool:
-        lock = read_lock(self.files.data)
-        if lock is None or lock.pid != pid:
-            return False
-        lines = (self.files.data / "postmaster.pid").read_text().splitlines()
-        return len(lines) > 7 and lines[7].strip() in ("ready", "standby")
-
-    def _last_words(self) -> str:
-        """What the server itself said since this start: its log's last lines."""
-        with self._log_path.open("rb") as log:
-            log.seek(max(self._log_size, self._log_path.stat().st_size - 8_192))
-            lines = log.read().decode(errors="replace").splitlines()
-        return " / ".join(line.split("] ", 1)[-1].strip() for line in lines[-2:]) or "it said nothing"
-
-    async def _until_nobody_lingers(self) -> None:
-        deadline = asyncio.get_running_loop().time() + _LINGER
-        while lingering(self.files.data):
-            if asyncio.get_running_loop().time() > deadline:
-                count = kill_all(self.files.data)
-                _log.warning(
-                    "killed leftovers", site=self.config.site, count=count, why="their postmaster is gone"
-                )
-            await asyncio.sleep(0.01)
 
     async def _close_admin(self, *, abrupt: bool = False) -> None:
         if self._admin is not None:

@@ -47,10 +47,27 @@ def is_server(pid: int, data: Path) -> bool:
         return False
 
 
+def says_ready(data: Path, pid: int) -> bool:
+    """Whether the postmaster ``pid`` has written that it accepts connections, as primary or as replica."""
+    lock = read_lock(data)
+    if lock is None or lock.pid != pid:
+        return False
+    lines = (data / "postmaster.pid").read_text().splitlines()
+    return len(lines) > 7 and lines[7].strip() in ("ready", "standby")
+
+
 def lingering(data: Path) -> list[int]:
     """Every live postgres process of the data folder (a postmaster's children outlive its SIGKILL for a moment)."""
-    found = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    return [pid for pid in found if is_server(pid, data)]
+    here = str(data.resolve())
+    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _works_in(pid, here)]
+
+
+def _works_in(pid: int, folder: str) -> bool:
+    """A cheap look before :func:`is_server`: most processes of a machine are elsewhere."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd") == folder and is_server(pid, Path(folder))
+    except OSError:
+        return False
 
 
 def kill_all(data: Path) -> int:

@@ -29,6 +29,14 @@ class Programs:
         return str(self.bin_dir / name)
 
 
+def sync_switches(major: int, durable: bool) -> tuple[str, ...]:
+    """How initdb and pg_basebackup make what they wrote durable. One ``syncfs`` instead of an fsync of each of some
+    thousand files (PostgreSQL 17 and newer) halves the time of a first start."""
+    if not durable:
+        return ("--no-sync",)
+    return ("--sync-method=syncfs",) if major >= 17 else ()
+
+
 def find_programs(bin_dir: Path | None = None) -> Programs:
     """The programs in ``bin_dir``, else those of the first wheel that is installed.
 

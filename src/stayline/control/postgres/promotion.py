@@ -172,16 +172,7 @@ async def _reach(conn: Connection, token: DemotionToken, deadline: float) -> Non
 
 
 async def _write_mastership(conn: Connection, order: Promote, deadline: float) -> None:
-    row = Mastership(
-        epoch=order.epoch,
-        site=order.site,
-        mode=PromotionMode.FORCED if order.forced else PromotionMode.PLANNED,
-        reason=order.reason,
-        by=order.by,
-        token=None
-        if order.token is None
-        else End(order.token.system_id, order.token.timeline, order.token.lsn),
-    )
+    row = mastership_row(order)
     while True:
         newest = None if await is_in_recovery(conn) else await newest_mastership(conn)
         if newest is not None and (newest.epoch, newest.site) == (order.epoch, order.site):
@@ -197,6 +188,19 @@ async def _write_mastership(conn: Connection, order: Promote, deadline: float) -
                     retryable=True,
                 ) from None
         await asyncio.sleep(_TRY_WRITE)
+
+
+def mastership_row(order: Promote) -> Mastership:
+    """What a promotion writes into the record of mastership."""
+    token = order.token
+    return Mastership(
+        epoch=order.epoch,
+        site=order.site,
+        mode=PromotionMode.FORCED if order.forced else PromotionMode.PLANNED,
+        reason=order.reason,
+        by=order.by,
+        token=None if token is None else End(token.system_id, token.timeline, token.lsn),
+    )
 
 
 async def _settle(node: "PostgresNode", conn: Connection) -> None:

@@ -42,15 +42,15 @@ async def ensure(node: "PostgresNode") -> None:
             await inside.execute(f"GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {REPLICATION_ROLE}")
 
 
-async def establish(node: "PostgresNode", reason: str, by: str) -> None:
+async def establish_by_dsn(dsn: str, site: str, reason: str, by: str) -> None:
     """Bring the tables up to date and, when no site was ever master, write epoch 1 for this one."""
-    conn = await connect(node.dsn, f"stayline-node {node.config.site}")
+    conn = await connect(dsn, f"stayline-node {site}")
     try:
         # A primary that was left waiting for its replica must come up without it.
         await conn.execute("SET synchronous_commit = local")
         await migrate(conn)
         if await newest_mastership(conn) is None:
-            row = Mastership(epoch=1, site=node.config.site, mode=PromotionMode.PLANNED, reason=reason, by=by)
+            row = Mastership(epoch=1, site=site, mode=PromotionMode.PLANNED, reason=reason, by=by)
             await insert_mastership(conn, row)
     finally:
         await hang_up(conn)
