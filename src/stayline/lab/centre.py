@@ -124,6 +124,10 @@ class Centre:
         await asyncio.gather(*(host.client.close() for host in self._hosts.values()))
         before = [pid for host in self._hosts.values() for pid in self._pids(host)]
         ticks = {pid: start_ticks(pid) for pid in before}
+        # The active site first: its last commits still reach the replica, and none waits for one that has gone.
+        active = active_site({site: host.status for site, host in self._hosts.items()})
+        if active:
+            await self._stop_host(self._hosts[active])
         await asyncio.gather(*(self._stop_host(host) for host in self._hosts.values()))
         for end in self._lifeline or ():
             os.close(end)

@@ -23,7 +23,15 @@ from stayline.domain.objects import ApplicationType, ConfigObject, ObjectType
 from stayline.lab.crowd_objects import with_crowd
 from stayline.lab.ports import choose_ports, is_free
 from stayline.lab.sample import load_centre
-from stayline.link.authority import CA_CERTIFICATE, TlsFiles, create_authority, issue, tls_files
+from stayline.link.authority import (
+    CA_CERTIFICATE,
+    TlsFiles,
+    client_context,
+    create_authority,
+    issue,
+    server_context,
+    tls_files,
+)
 from stayline.link.bootstrap import Bootstrap, Node, save_bootstrap
 from stayline.link.messages.control import ReplicationMode
 from stayline.link.tokens import SIGNING_KEY, VERIFY_KEY, create_signing_keys
@@ -201,6 +209,9 @@ def remove(state: Path) -> None:
             for key in ("root", "run"):
                 shutil.rmtree(location.get(key, ""), ignore_errors=True)
         shutil.rmtree(state)
+    # The next lab here gets another authority under the same paths: no context may remember this one's files.
+    client_context.cache_clear()
+    server_context.cache_clear()
 
 
 class locked:
