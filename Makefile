@@ -34,7 +34,7 @@ bench:
 docs:
 	@$(PYTHON) scripts/setup.py test
 	@$(BIN)/python scripts/generate_docs.py
-	@$(BIN)/mkdocs build --strict -q
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -q
 
 clean:
 	rm -rf .venv .tools node_modules site dist build artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
