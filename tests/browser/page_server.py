@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,7 @@ class PageServer:
         self.engines: dict[str, FakeEngine] = {}
         self.prepare: Callable[[FakeEngine], None] = lambda engine: None
         self.state = state
+        self.ahead = 0.0
         self.restorable = restorable
         self.beat = beat
         self._listener = open_socket("127.0.0.1", port)
@@ -41,6 +43,7 @@ class PageServer:
             engine_factory=self._engine,
             check_password=self._check,
             beat=self.beat,
+            clock=lambda: time.time() + self.ahead,
             hosts=("127.0.0.1", "localhost"),
             cookie=f"stayline-test-{self.port}",
         )

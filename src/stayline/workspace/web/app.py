@@ -64,7 +64,7 @@ def create_app(settings: WebSettings) -> Starlette:
 
     async def no_session(request: Request, error: Exception) -> Response:
         if request.headers.get("hx-request"):
-            return Response(status_code=401, headers={"HX-Redirect": "/login"})
+            return Response(status_code=401, headers={"HX-Trigger": "stayline:leave"})
         return RedirectResponse("/login", status_code=303)
 
     async def health(request: Request) -> Response:

@@ -72,8 +72,8 @@ class LoginPage:
         log.info("login", agent=user, why="password accepted")
         settings = self._context.settings
         response = RedirectResponse("/desk", status_code=303)
-        cookie = self._context.signer.sign(session.id, session.expires)
-        lasts = settings.session_seconds
+        lasts = settings.cookie_seconds
+        cookie = self._context.signer.sign(session.id, settings.clock() + lasts)
         response.set_cookie(settings.cookie, cookie, **cookie_arguments(secure=settings.secure, lasts=lasts))
         return response
 
@@ -84,6 +84,6 @@ class LoginPage:
         form = await read_form(request)
         await self._context.sessions.logout(session, requeue=form.get("requeue") == "yes")
         log.info("logout", agent=session.user, why="asked by the agent")
-        response = Response(status_code=204, headers={"HX-Redirect": "/login"})
+        response = Response(status_code=204, headers={"HX-Trigger": "stayline:leave"})
         response.delete_cookie(self._context.settings.cookie, path="/")
         return response

@@ -33,6 +33,7 @@ class Page:
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
         self._stream = 0
+        self.listening = 0
 
     def choose(self, interaction: str) -> None:
         """Show this interaction."""
@@ -95,6 +96,7 @@ class Page:
         self._sent.clear()
         self._wake.set()
         unsubscribe = self.engine.subscribe(self.changed)
+        self.listening += 1
         try:
             yield as_event("beat", str(settings.clock()))
             while not self.ended and mine == self._stream:
@@ -112,6 +114,7 @@ class Page:
             if self.farewell:
                 yield as_event("over", self.farewell)
         finally:
+            self.listening -= 1
             unsubscribe()
 
     async def _rest(self, interval: float) -> None:

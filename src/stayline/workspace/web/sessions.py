@@ -18,6 +18,9 @@ from stayline.workspace.web.settings import WebSettings
 
 log = structlog.get_logger(__name__)
 
+_SAVE_STEP = 600.0
+"""Seconds by which an expiry must have moved before it is written again."""
+
 _OVER = (Phase.OFFLINE, Phase.ENDED)
 
 
@@ -30,7 +33,10 @@ class SavedSession(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass
 class Session:
-    """A login at this page. ``binding`` changes with each login, so forgery tokens of an earlier one die."""
+    """A login at this page. Its id is new at each login, so cookies and tokens of an earlier one die.
+
+    ``expires`` (Unix seconds) moves on with every request; while a page listens it does not count.
+    """
 
     id: str
     user: str
@@ -47,6 +53,10 @@ class Session:
             found = self.pages[page] = Page(page, self.engine, zone)
         return found
 
+    def is_expired(self, now: float) -> bool:
+        """Whether nobody has used this login for too long."""
+        return self.expires <= now and not any(page.listening for page in self.pages.values())
+
     def is_over(self) -> bool:
         """Whether the agent must log in again."""
         return self.engine.view.phase in _OVER
@@ -62,10 +72,16 @@ class Sessions:
         self._logging_in: set[str] = set()
 
     def get(self, session: str) -> Session | None:
-        """The session with this id, while it lasts."""
+        """The session with this id, while it lasts; asking for it keeps it."""
         found = self._sessions.get(session)
-        if found is None or found.expires <= self._settings.clock():
+        now = self._settings.clock()
+        if found is None or found.is_expired(now):
             return None
+        expires = now + self._settings.session_seconds
+        worth_saving = expires - found.expires > _SAVE_STEP
+        found.expires = expires
+        if worth_saving:
+            self._save()
         return found
 
     async def restore(self) -> None:
@@ -98,11 +114,16 @@ class Sessions:
         """Check the password and open (or take over) the session of ``user``.
 
         Raises RefusedError or LinkLostError with the sentence to show. A user who is at work here already
-        keeps the engine, with everything open on the desk; only the cookie is new.
+        keeps the engine, with everything open on the desk; pages of the earlier login close.
         """
+        await self._sweep()
         if len(self._sessions) >= self._settings.max_sessions:
             raise refuse(
                 "workspace.full", "This Workspace process has no room for another agent.", retryable=True
+            )
+        if len(self._logging_in) >= self._settings.max_logins:
+            raise refuse(
+                "workspace.busy", "Too many people log in at this moment.", retryable=True, retry_after=2.0
             )
         if user in self._logging_in:
             raise refuse("workspace.busy", "A login of this user is already under way.", retryable=True)
@@ -117,7 +138,9 @@ class Sessions:
         if present is not None and not present.is_over():
             await self._settings.check_password(user, password)
             del self._sessions[present.id]
-            return self._keep(user, present.engine, present.pages)
+            for page in present.pages.values():
+                page.end("session")
+            return self._keep(user, present.engine)
         if present is not None:
             await self.forget(present)
         engine = self._settings.engine_factory(user)
@@ -126,11 +149,18 @@ class Sessions:
         except BaseException:
             await engine.close()
             raise
-        return self._keep(user, engine, {})
+        return self._keep(user, engine)
 
-    def _keep(self, user: str, engine: Workspace, pages: dict[str, Page]) -> Session:
+    async def _sweep(self) -> None:
+        """Drop logins that nobody uses any more; their agent sessions end by the core's own timeout."""
+        now = self._settings.clock()
+        for session in [one for one in self._sessions.values() if one.is_expired(now)]:
+            log.info("session dropped", agent=session.user, why="no page and no request for too long")
+            await self.forget(session)
+
+    def _keep(self, user: str, engine: Workspace) -> Session:
         expires = self._settings.clock() + self._settings.session_seconds
-        session = Session(secrets.token_urlsafe(24), user, expires, engine, pages)
+        session = Session(secrets.token_urlsafe(24), user, expires, engine)
         self._sessions[session.id] = session
         self._save()
         return session

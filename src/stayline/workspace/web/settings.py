@@ -20,8 +20,9 @@ class WebSettings:
 
     ``state_dir`` keeps the cookie key and the list of open sessions. ``push_interval`` (seconds) is the least
     time between two pushes to one page; ``beat`` (seconds) the time between signs of life on a quiet page;
-    ``session_seconds`` how long a login at this page lasts; ``stall_seconds`` how long a page may read nothing
-    before it is dropped (it reconnects by itself). ``secure`` when the page is served by TLS. ``hosts`` are
+    ``session_seconds`` how long a login lasts without any open page; ``cookie_seconds`` the longest a cookie is
+    good for; ``stall_seconds`` how long a page may read nothing before it is dropped (it reconnects by itself).
+    ``max_logins``: logins under way at a time. ``secure`` when the page is served by TLS. ``hosts`` are
     the host names accepted (empty: any). ``cookie`` tells two processes on one host apart, because browsers
     share cookies between ports. ``clock`` gives Unix seconds.
     """
@@ -32,8 +33,10 @@ class WebSettings:
     push_interval: float = 0.1
     beat: float = 5.0
     session_seconds: float = 12 * 3600.0
+    cookie_seconds: float = 7 * 86400.0
     stall_seconds: float = 20.0
     max_sessions: int = 500
+    max_logins: int = 16
     max_pages_per_session: int = 8
     secure: bool = False
     hosts: tuple[str, ...] = ()

@@ -248,3 +248,23 @@ def test_another_host_name_is_refused(server: PageServer) -> None:
     with client_of(server) as client:
         assert client.get("/login", headers={"Host": "evil.example"}).status_code == 400
         assert client.get("/health").text == "ok"
+
+
+def test_a_login_lasts_while_it_is_used_and_is_dropped_when_it_is_not(server: PageServer) -> None:
+    with client_of(server) as client, client_of(server) as other:
+        login(client)
+        engine = server.engines["agent01"]
+        for hours in (11, 22, 33):
+            server.ahead = hours * 3600.0
+            assert client.get("/desk").status_code == 200
+        key, _ = desk_of(client)
+        with client.stream("GET", f"/desk/stream?page={key}") as stream:
+            messages = messages_of(stream)
+            next(messages)
+            server.ahead = 50 * 3600.0
+            login(other, "agent02")
+            assert not engine.closed, "a page is open"
+        server.ahead = 100 * 3600.0
+        assert client.get("/desk").status_code == 303
+        login(other, "agent03")
+        assert engine.closed

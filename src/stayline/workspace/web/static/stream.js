@@ -11,6 +11,15 @@
   let lostAt = 0;
   let over = false;
 
+  // Logging out is told by the answer and by the end of the stream: leave once.
+  let leaving = false;
+  function leave() {
+    if (leaving) return;
+    leaving = true;
+    window.location.assign("/login");
+  }
+  document.addEventListener("stayline:leave", leave);
+
   function lost() {
     document.body.dataset.stream = "down";
     if (!lostAt) lostAt = Date.now();
@@ -45,7 +54,7 @@
   element.addEventListener("htmx:sse:before:message", () => alive());
   element.addEventListener("beat", (event) => staylineClock.set(Number(event.detail.data)));
   element.addEventListener("htmx:sse:error", (event) => {
-    if (event.detail.status === 401) window.location.assign("/login");
+    if (event.detail.status === 401) leave();
     else lost();
   });
   element.addEventListener("htmx:sse:before:connection", (event) => {
@@ -54,13 +63,13 @@
   });
   element.addEventListener("htmx:sse:close", () => { connection = null; });
   element.addEventListener("over", (event) => {
-    if (event.detail.data === "session") window.location.assign("/login");
+    if (event.detail.data === "session") leave();
     else finish("Too many pages of this login are open. Go on in one of the others, or reload this one.");
   });
   // The very first request failed or was answered by something that is no stream.
   element.addEventListener("htmx:finally:request", (event) => {
     const status = event.detail.ctx.response?.status;
-    if (status === 401) window.location.assign("/login");
+    if (status === 401) leave();
   });
 
   setInterval(() => {
