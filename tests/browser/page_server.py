@@ -18,13 +18,16 @@ T = TypeVar("T")
 class PageServer:
     """Start with ``start()``; ``engines`` by user. ``restorable``: what a new engine says to ``restore``."""
 
-    def __init__(self, state: Path, *, port: int = 0, restorable: bool = False, beat: float = 5.0) -> None:
+    def __init__(
+        self, state: Path, *, port: int = 0, restorable: bool = False, beat: float = 5.0, stall: float = 20.0
+    ) -> None:
         self.engines: dict[str, FakeEngine] = {}
         self.prepare: Callable[[FakeEngine], None] = lambda engine: None
         self.state = state
         self.ahead = 0.0
         self.restorable = restorable
         self.beat = beat
+        self.stall = stall
         self._listener = open_socket("127.0.0.1", port)
         self.port: int = self._listener.getsockname()[1]
         self.loop = asyncio.new_event_loop()
@@ -43,6 +46,7 @@ class PageServer:
             engine_factory=self._engine,
             check_password=self._check,
             beat=self.beat,
+            stall_seconds=self.stall,
             clock=lambda: time.time() + self.ahead,
             hosts=("127.0.0.1", "localhost"),
             cookie=f"stayline-test-{self.port}",

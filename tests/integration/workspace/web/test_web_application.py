@@ -1,7 +1,9 @@
 """The web application over real sockets: sessions, forgery, limits, streams."""
 
 import re
-from collections.abc import Iterator
+import socket
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -268,3 +270,35 @@ def test_a_login_lasts_while_it_is_used_and_is_dropped_when_it_is_not(server: Pa
         assert client.get("/desk").status_code == 303
         login(other, "agent03")
         assert engine.closed
+
+
+def test_a_page_that_reads_nothing_is_dropped_and_costs_nobody_else_anything(tmp_path: Path) -> None:
+    server = PageServer(tmp_path, beat=0.05, stall=0.5).start()
+    with client_of(server) as client, socket.create_connection(("127.0.0.1", server.port)) as deaf:
+        login(client)
+        key, _ = desk_of(client)
+        engine = server.engines["agent01"]
+        server.do(lambda: engine.put(sample_desk.owned()))
+        cookie = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.sendall(
+            f"GET /desk/stream?page={key} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode()
+        )
+        wait_for(lambda: server.do(lambda: engine.watchers) == 1)
+        # Each change makes some 100 KB to send: far more than the socket's buffers hold.
+        deadline = time.monotonic() + 20
+        number = 0
+        while server.do(lambda: engine.watchers) == 1 and time.monotonic() < deadline:
+            number += 1
+            server.do(lambda number=number: engine.say("i1", f"{number} " + "long " * 20_000))  # type: ignore[misc]
+            assert client.get("/health").elapsed.total_seconds() < 5
+        assert server.do(lambda: engine.watchers) == 0
+    server.stop()
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    """Wait until a condition holds, ten seconds at most."""
+    deadline = time.monotonic() + 10
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert holds()
