@@ -41,6 +41,7 @@ class ChatSession:
     end_waiters: list[asyncio.Future[None]] = field(default_factory=list)
     refusals: int = 0
     pause: float = 0.0
+    _lines: list[EntryView] = field(default_factory=list)
 
     @property
     def last_seq(self) -> int:
@@ -50,10 +51,11 @@ class ChatSession:
     @property
     def unread(self) -> int:
         """Messages of others after the last one read."""
+        # Sequence numbers have no gaps: what is unread is the end of the list.
         return sum(
             1
-            for entry in self.entries
-            if entry.seq > self.read and entry.kind is EntryKind.MESSAGE and not self.is_mine(entry)
+            for entry in self.entries[self.read :]
+            if entry.kind is EntryKind.MESSAGE and not self.is_mine(entry)
         )
 
     def is_mine(self, entry: Entry) -> bool:
@@ -114,22 +116,10 @@ class ChatSession:
     def shown(self, name: str) -> list[EntryView]:
         """The transcript for the page: committed entries, then what is under way or has failed. ``name``: the
         agent's display name."""
-        lines = [
-            EntryView(
-                id=entry.id,
-                kind=entry.kind,
-                party=entry.party,
-                name=entry.name,
-                text=entry.text,
-                at=entry.at,
-                state=EntryState.SENT,
-                seq=entry.seq,
-                mine=self.is_mine(entry),
-            )
-            for entry in self.entries
-        ]
+        for entry in self.entries[len(self._lines) :]:
+            self._lines.append(self._line(entry))
         pending = sorted([*self.outbox, *self.failed], key=lambda m: m.at)
-        return lines + [
+        return self._lines + [
             EntryView(
                 id=message.id,
                 kind=EntryKind.MESSAGE,
@@ -143,3 +133,16 @@ class ChatSession:
             )
             for message in pending
         ]
+
+    def _line(self, entry: Entry) -> EntryView:
+        return EntryView(
+            id=entry.id,
+            kind=entry.kind,
+            party=entry.party,
+            name=entry.name,
+            text=entry.text,
+            at=entry.at,
+            state=EntryState.SENT,
+            seq=entry.seq,
+            mine=self.is_mine(entry),
+        )

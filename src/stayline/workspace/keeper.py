@@ -1,20 +1,31 @@
 """Writes the agent's file when something must survive, and continues from it."""
 
 import asyncio
+from collections.abc import Callable
+
+import structlog
 
 from stayline.workspace.render import Parts
 from stayline.workspace.requests import Requests
 from stayline.workspace.saved import AgentFile, SavedState
 from stayline.workspace.settings import EngineSettings
 
+log = structlog.get_logger(__name__)
+
 SAVE_SECONDS = 0.2
 """Changes that need not be kept at once are written together after this time."""
 
 
 class Keeper:
-    """The file of one agent. ``token`` proves the agent until ``expires`` (Unix s)."""
+    """The file of one agent. ``token`` proves the agent until ``expires`` (Unix s).
 
-    def __init__(self, settings: EngineSettings) -> None:
+    A disk that refuses must not stop an agent who is connected: ``problem`` is told once that nothing is kept
+    now, and every later change tries again.
+    """
+
+    def __init__(self, settings: EngineSettings, problem: Callable[[str], None]) -> None:
+        self._problem = problem
+        self._failing = False
         self.token = ""
         self.expires = 0.0
         self.read: dict[str, int] = {}
@@ -75,30 +86,40 @@ class Keeper:
             self._timer = None
 
     def now(self) -> None:
-        """Write. Raises OSError when the disk refuses."""
+        """Write."""
         self._cancel()
         parts, requests = self._parts, self._requests
         if self._forgotten or parts is None or requests is None or not parts.user:
             return
         live = {view.chat_session for view in parts.desk.owned()}
         self.read = {session: seq for session, seq in self.read.items() if session in live}
-        self._file.save(
-            SavedState(
-                user=parts.user,
-                token=self.token,
-                expires=self.expires,
-                display_name=parts.display_name,
-                tenant=parts.tenant,
-                place=parts.session.place,
-                session=parts.session.session,
-                ticket=parts.session.ticket,
-                last_seq=parts.session.last_seq,
-                epoch=parts.session.epoch,
-                media=parts.session.wanted,
-                interactions=[case.interaction for case in parts.desk.cases.values()],
-                drafts=parts.drafts,
-                outbox=parts.chats.outbox,
-                requests=requests.kept,
-                read=self.read,
-            )
+        state = SavedState(
+            user=parts.user,
+            token=self.token,
+            expires=self.expires,
+            display_name=parts.display_name,
+            tenant=parts.tenant,
+            place=parts.session.place,
+            session=parts.session.session,
+            ticket=parts.session.ticket,
+            last_seq=parts.session.last_seq,
+            epoch=parts.session.epoch,
+            media=parts.session.wanted,
+            interactions=[case.interaction for case in parts.desk.cases.values()],
+            drafts=parts.drafts,
+            outbox=parts.chats.outbox,
+            requests=requests.kept,
+            read=self.read,
         )
+        self._write(state)
+
+    def _write(self, state: SavedState) -> None:
+        try:
+            self._file.save(state)
+        except OSError as error:
+            log.error("workspace.not_kept", agent=state.user, why=str(error))
+            if not self._failing:
+                self._problem(error.strerror or str(error))
+            self._failing = True
+        else:
+            self._failing = False

@@ -9,7 +9,7 @@ import uuid
 
 import structlog
 
-from stayline.domain.errors import Refusal
+from stayline.domain.errors import Refusal, RefusedError
 from stayline.domain.objects import ApplicationType, ConfigObject
 from stayline.link.authority import TlsFiles
 from stayline.link.configuration import ConfigurationClient, ConfigurationLink
@@ -54,7 +54,7 @@ class Workday:
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
         self.trace: Trace | None = None
-        self.keeper = Keeper(settings)
+        self.keeper = Keeper(settings, self._not_kept)
         self.opened = asyncio.Event()
         self.requests = Requests(self._answered, self.keeper.now, settings.clock)
         self._instance = uuid.uuid4().hex
@@ -153,11 +153,12 @@ class Workday:
         self.keeper.recall(saved)
 
     def begin(self) -> None:
-        """Connect: the configuration is known, the agent too."""
+        """Connect: the configuration is known, the agent too. Raises RefusedError when there is no
+        configuration for this Workspace application."""
         self.parts.started_at = self.settings.clock()
         self._set_phase()
         self.report("begun", instance=self._instance)
-        self._configured([])
+        self._read_configuration()
         self.keeper.now()
 
     async def stop(self) -> None:
@@ -188,7 +189,16 @@ class Workday:
     # -- the configuration
 
     def _configured(self, changed: list[ConfigObject]) -> None:
-        """Read again what may be used; a move of site starts here, whatever the links are waiting for."""
+        """The configuration changed. What cannot be used (this very application is gone) leaves everything as
+        it is: agents go on with what they had."""
+        try:
+            self._read_configuration()
+        except RefusedError as error:
+            log.error("workspace.configuration", agent=self.parts.user, why=error.refusal.reason)
+
+    def _read_configuration(self) -> None:
+        """Read again what may be used; a move of site starts here, whatever the links are waiting for. Raises
+        RefusedError when this Workspace application is not configured."""
         parts, configuration = self.parts, self.configuration.snapshot
         if not parts.started_at or parts.phase in (Phase.ENDED, Phase.OFFLINE):
             return
@@ -313,6 +323,10 @@ class Workday:
         self.parts.media = self.parts.session.wanted = states
         self.hub.touch("status")
         self.keeper.soon()
+
+    def _not_kept(self, why: str) -> None:
+        told = f"Drafts and unsent messages cannot be kept on this machine ({why}); they last until it is closed."
+        self.partings.notice(BannerKind.ERROR, told)
 
     def _answered(
         self,

@@ -8,6 +8,7 @@ import pytest
 
 from stayline.domain.errors import LinkLostError, RefusedError, refuse
 from stayline.domain.objects import ApplicationType as App
+from stayline.link.messages.configuration import Changes
 from stayline.link.messages.interaction import CoreAway, CoreBack, Leaving
 from stayline.workspace.engine import WorkspaceEngine
 from stayline.workspace.view import BannerKind, EntryState, InteractionCard, Phase
@@ -46,7 +47,6 @@ def test_a_node_that_accepts_and_drops_is_passed_over(tmp_path: Path) -> None:
             world.servers[name].drops = True
         engine = await world.ready()
         assert engine.view.links.interaction.application == "IxnProxy_A_3"
-        await asyncio.sleep(0)
         assert world.servers["IxnProxy_A_1"].opened <= 2
 
     run(tmp_path, story)
@@ -120,7 +120,7 @@ def test_the_whole_pool_down_then_back(tmp_path: Path) -> None:
         banner = engine.view.banner
         assert banner is not None
         assert banner.next_at == engine.view.links.interaction.next_attempt_at
-        assert "closed" in banner.text
+        await until(lambda: "closed" in (engine.view.banner.text if engine.view.banner else ""), "says why")
         await world.servers["IxnProxy_A_2"].open()
         await until(lambda: engine.view.phase is Phase.READY, "restored")
         assert card_of(engine, number).confirmed
@@ -423,5 +423,35 @@ def test_facts_of_a_failure_are_traced(tmp_path: Path) -> None:
         assert owned["interaction"] == number
         assert owned["version"] == 3
         assert all(fact["agent"] == "agent01" for fact in facts)
+
+    run(tmp_path, story)
+
+
+def test_a_disk_that_refuses_does_not_stop_the_agent(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        blocked = tmp_path / "blocked"
+        blocked.write_text("a file where a folder should be")
+        engine = await world.ready(state_dir=blocked, user="agent01")
+        number = await chatting(world, engine)
+        await engine.send(number, "hello")
+        await until(lambda: card_of(engine, number).unsent == 0, "delivered")
+        told = [notice for notice in engine.view.notices if "cannot be kept" in notice.text]
+        assert len(told) == 1
+
+    run(tmp_path, story)
+
+
+def test_a_workspace_application_that_vanishes_leaves_everybody_at_work(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        engine = await world.ready()
+        objects = world.objects()
+        world.objects = lambda: [o for o in objects if o.name != "Workspace"]  # type: ignore[method-assign]
+        world.revision += 1
+        gone = Changes(revision=world.revision, full=True, objects=world.objects())
+        world.config.tell("config.changed", gone)
+        await until(lambda: engine._day.configuration.revision == world.revision, "configuration taken")
+        await world.serving(PROXY).kill()
+        await until(lambda: engine.view.phase is Phase.RESTRICTED, "restricted")
+        await until(lambda: engine.view.phase is Phase.READY, "restored")
 
     run(tmp_path, story)
