@@ -35,6 +35,12 @@ def up(
     alone: Annotated[
         bool, typer.Option("--alone", help="Start the first site even if the other one cannot be asked.")
     ] = False,
+    database: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="SITE=DSN: use this PostgreSQL (you run it) instead of one of the lab's. Repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Start both sites, show what happens, stop everything at Ctrl-C. The data is kept."""
     from stayline.domain.errors import refuse
@@ -55,8 +61,21 @@ def up(
         config=config,
         fresh=fresh,
         alone=alone,
+        databases=_databases(database or []),
     )
     raise typer.Exit(lab_up(wishes))
+
+
+def _databases(given: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for one in given:
+        site, equals, dsn = one.partition("=")
+        if not equals or not dsn.startswith(("postgresql://", "postgres://")):
+            raise typer.BadParameter(
+                f"{site!r} has no DSN; write SITE=postgresql://...", param_hint="--database"
+            )
+        found[site] = dsn
+    return found
 
 
 @app.command()

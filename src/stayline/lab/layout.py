@@ -8,10 +8,11 @@ made.
 import fcntl
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 
 import msgspec
 
@@ -138,6 +139,7 @@ def lay_out(
     replication: ReplicationMode = ReplicationMode.FOLLOW,
     fresh: bool = False,
     durable_setup: bool = True,
+    databases: Mapping[str, str] = MappingProxyType({}),
     random: Random | None = None,
 ) -> Layout:
     """Make or complete the state folder.
@@ -168,7 +170,13 @@ def lay_out(
     )
     sites: dict[str, SiteLayout] = {}
     for host in hosts:
-        plan = _plan(state, host, hosts, objects, laid, replication, durable_setup)
+        plan = _plan(state, host, hosts, objects, laid)
+        plan = msgspec.structs.replace(
+            plan,
+            replication=replication,
+            durable_setup=durable_setup,
+            database_dsn=databases.get(host.site, ""),
+        )
         sites[host.site] = _lay_site(state, plan, objects)
     _lay_workspace(state, next(iter(sites.values())))
     write_durably(state / "layout.json", msgspec.json.format(msgspec.json.encode(laid)))
@@ -310,8 +318,6 @@ def _plan(
     hosts: Sequence[ConfigObject],
     objects: Sequence[ConfigObject],
     laid: Laid,
-    replication: ReplicationMode,
-    durable_setup: bool,
 ) -> HostPlan:
     peers = [one for one in hosts if one.site != host.site]
     ports = laid.ports[host.name]
@@ -338,10 +344,8 @@ def _plan(
         ],
         peer=peer,
         first=host.name == hosts[0].name,
-        replication=replication,
         provision=str(state / "provision.json"),
         passwords=str(state / "authority" / "database-passwords.json"),
-        durable_setup=durable_setup,
         lab=True,
     )
 

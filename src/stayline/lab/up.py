@@ -9,7 +9,8 @@ import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -51,6 +52,7 @@ class Wishes:
     config: Path | None = None
     fresh: bool = False
     alone: bool = False
+    databases: Mapping[str, str] = field(default_factory=dict)
 
 
 def lab_up(wishes: Wishes) -> int:
@@ -62,6 +64,7 @@ def lab_up(wishes: Wishes) -> int:
         agents=wishes.agents,
         replication=wishes.replication,
         fresh=wishes.fresh,
+        databases=wishes.databases,
     )
     _log_to_file(layout.state / "lab.log")
     return asyncio.run(_Lab(wishes, layout, began).run())

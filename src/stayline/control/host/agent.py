@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from stayline.control.host.forker import Forker, Launch
+from stayline.control.host.operators_database import OperatorsDatabase
 from stayline.control.host.placement import Duty
 from stayline.control.host.plan import CORE, HOST_AGENT, HostPlan
 from stayline.control.host.procinfo import reap, start_ticks, zombies
@@ -81,7 +82,11 @@ class HostAgent:
             forker.spawn,
             run_file_path(folder),
         )
-        self.database = SiteDatabase(plan, folder, make_node(plan, folder), self._ask_peer, alone=alone)
+        self.database: SiteDatabase | OperatorsDatabase = (
+            OperatorsDatabase(plan)
+            if plan.database_dsn
+            else SiteDatabase(plan, folder, make_node(plan, folder), self._ask_peer, alone=alone)
+        )
         self.database.superseded.append(self._superseded)
         self._tasks: set[asyncio.Task[None]] = set()
         self._zombies: set[int] = set()
@@ -266,10 +271,8 @@ class HostAgent:
     def _write_dsn(self) -> None:
         """Servers read where the database is from the bootstrap file; only the node knows."""
         bootstrap = load_bootstrap(self._folder)
-        if bootstrap.database_dsn != self.database.node.dsn:
-            save_bootstrap(
-                self._folder, msgspec.structs.replace(bootstrap, database_dsn=self.database.node.dsn)
-            )
+        if bootstrap.database_dsn != self.database.dsn:
+            save_bootstrap(self._folder, msgspec.structs.replace(bootstrap, database_dsn=self.database.dsn))
 
     # -- peer, lifeline, orphans
     # ------------------------------------------------------------------------------

@@ -31,9 +31,9 @@ START_ORDER = (
 
 
 class Provision(msgspec.Struct, kw_only=True):
-    """The file with what a first start puts into the empty database: objects, and passwords in clear by person
-    (hashed before they are stored; the file is readable by its owner only). ``synthetic`` names the objects that
-    a lab may add to a configuration that exists already."""
+    """The file with what a first start puts into the empty database: objects, and passwords in clear by
+    person (hashed before they are stored; the file is readable by its owner only). ``synthetic`` names the
+    objects that a lab may add to a configuration that exists already."""
 
     objects: list[ConfigObject]
     passwords: dict[str, str] = {}

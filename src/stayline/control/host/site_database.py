@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from stayline.control.host.lab_changes import apply_differences
+from stayline.control.host.first_start import bring_configuration
 from stayline.control.host.lifecycle import delay_after
 from stayline.control.host.placement import Decision, Duty, Move, RoleFile, Situation, decide
-from stayline.control.host.plan import HostPlan, Provision
+from stayline.control.host.plan import HostPlan
 from stayline.control.host.run_file import write_durably
 from stayline.control.postgres.config import NodeTls, PostgresConfig, Upstream, create_passwords
 from stayline.control.postgres.keeper import ReplicationKeeper
@@ -28,8 +28,6 @@ from stayline.link.messages.control import (
     FollowReport,
     Promote,
 )
-from stayline.store.configuration import provision
-from stayline.store.database import connect, hang_up
 
 ASK_EVERY = 0.25
 """Seconds between two looks at the peer while the role is not decided."""
@@ -78,7 +76,6 @@ class SiteDatabase:
         """``ask_peer`` gives the other site's database status, None when its host agent does not answer."""
         self._plan = plan
         self._role_path = folder / "run" / "database-role.json"
-        self._provision_path = Path(plan.provision)
         self._report_path = folder / "journal" / "follow-report.json"
         self._ask_peer = ask_peer
         self._alone = alone
@@ -98,6 +95,11 @@ class SiteDatabase:
         once."""
         node.mode = plan.replication
         node.on_exit.append(self._on_exit)
+
+    @property
+    def dsn(self) -> str:
+        """For the services of this site."""
+        return self.node.dsn
 
     @property
     def duty(self) -> Duty | None:
@@ -191,16 +193,7 @@ class SiteDatabase:
         """Tables of this release, epoch 1 and the configuration of a first start; all harmless when done
         before."""
         await self.node.establish("first start of the centre", f"host agent {self._plan.host}")
-        if not self._plan.provision:
-            return
-        content = msgspec.json.decode(self._provision_path.read_bytes(), type=Provision)
-        conn = await connect(self.node.dsn, f"stayline-host {self._plan.host}")
-        try:
-            await provision(conn, content.objects, content.passwords)
-            if self._plan.lab:
-                await apply_differences(conn, self._plan.site, self._plan.host, content)
-        finally:
-            await hang_up(conn)
+        await bring_configuration(self._plan, self.node.dsn)
 
     # -- on command -----------------------------------------------------------------------------------------
 
