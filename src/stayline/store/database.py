@@ -19,6 +19,8 @@ LOST = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    # asyncpg's own confusion about a session that was ended in just the wrong moment.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,

@@ -260,6 +260,21 @@ def test_taken_name_of_the_private_place_is_left_alone(tmp_path: Path) -> None:
         discard(second)
 
 
+def test_planted_socket_folder_is_not_touched(tmp_path: Path) -> None:
+    node = PostgresNode(node_config(tmp_path, "Site_A", "Site_B"))
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o755)
+    node.files.run.rmdir()
+    node.files.run.symlink_to(victim)
+    again = PostgresNode(node.config)
+    try:
+        assert again.files.run != node.files.run
+        assert stat.S_IMODE(victim.stat().st_mode) == 0o755
+        assert again.location.root == node.location.root
+    finally:
+        discard(again)
+
+
 @as_root
 def test_ordinary_user_needs_nothing_special() -> None:
     base = Path(tempfile.mkdtemp(dir="/var/tmp"))

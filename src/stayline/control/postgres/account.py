@@ -88,7 +88,7 @@ def settle(directory: Path, account: Account, programs: Programs) -> Location:
     if len(os.fsencode(run)) + len("/.s.PGSQL.65535") > _SOCKET_PATH_LIMIT:
         run = _shelter(directory, account, "run", Path("/tmp"))
         why += "; sockets moved because the path would be too long for one"
-    _make_private(run, account)
+    run = _run_folder(run, directory, account)
     bin_dir = _reachable_programs(programs, root, account)
     location = Location(root=str(root), run=str(run), bin_dir=str(bin_dir), why=why)
     if location != known:
@@ -154,6 +154,17 @@ def _shelter(directory: Path, account: Account, kind: str, base: Path) -> Path:
         path = Path(tempfile.mkdtemp(prefix=f"{path.name}-", dir=base))
     account.give(path)
     return path
+
+
+def _run_folder(run: Path, directory: Path, account: Account) -> Path:
+    """Make the folder of the sockets. Outside the state folder somebody else may have been quicker (after a restart of
+    the machine ``/tmp`` is empty): what is not ours is never touched, a new place is taken."""
+    try:
+        run.mkdir(mode=0o700)
+    except FileExistsError:
+        return run if account.owns(run) else _shelter(directory, account, "run", Path("/tmp"))
+    account.give(run)
+    return run
 
 
 def _make_private(path: Path, account: Account) -> None:
