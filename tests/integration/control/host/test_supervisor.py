@@ -18,7 +18,7 @@ from stayline.control.host.run_file import read_run_file
 from stayline.control.host.supervisor import Program, Supervisor
 from stayline.link.messages.control import Process, ProcessState, Report
 
-TARGETS = "integration.control.host.tiny_targets"
+TARGETS = "tests.integration.control.host.tiny_targets"
 
 
 def _program(folder: Path, name: str, function: str) -> Program:
@@ -147,7 +147,7 @@ import asyncio, sys
 from pathlib import Path
 from stayline.control.host.forker import Forker
 from stayline.control.host.supervisor import Supervisor
-from integration.control.host.test_supervisor import _program
+from tests.integration.control.host.test_supervisor import _program
 from stayline.control.host.procinfo import become_subreaper
 folder = Path(sys.argv[1])
 become_subreaper()
@@ -162,7 +162,7 @@ asyncio.run(main())
 
 def test_a_process_survives_its_host_agent_and_is_adopted_by_the_next(tmp_path: Path) -> None:
     become_subreaper()
-    roots = [str(Path(__file__).parents[3])]
+    roots = [str(Path(__file__).parents[4])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(roots)}
     agent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(AGENT), str(tmp_path)], env=environment)
     ready = tmp_path / "one.ready"
