@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from stayline.control.host.run_file import read_run_file, run_file_path
 
@@ -61,6 +62,11 @@ class RunningLab:
     def kill(self, application: str) -> None:
         """SIGKILL."""
         os.kill(self.pid(application), signal.SIGKILL)
+
+    def kill_workspace(self) -> None:
+        """SIGKILL the process that serves the agents' page; the lab starts it again."""
+        children = psutil.Process(self._process.pid).children(recursive=True)
+        next(one for one in children if "workspace" in one.cmdline()).kill()
 
     def primary(self, pair: str) -> str:
         """The member of a pair ("Ixn_A", "UCS_A") that is primary, as the operator is told."""

@@ -42,17 +42,22 @@ class Conversation:
         box.press_sequentially(text)
         expect(self.agent.locator("form[data-composer] button[type=submit]")).to_be_visible(timeout=WAIT)
         box.press("Enter")
-        self._agreed(text)
+        self.said.append(text)
+        self._agree()
 
     def customer_says(self, text: str) -> None:
-        """Through the widget; allowed at any time."""
+        """Through the widget; both sides show it."""
+        self.customer_writes(text)
+        self._agree()
+
+    def customer_writes(self, text: str) -> None:
+        """Through the widget, without waiting for the agent's side."""
         box = self.customer.get_by_label("Message", exact=True).first
         box.fill(text)
         box.press("Enter")
-        self._agreed(text)
-
-    def _agreed(self, text: str) -> None:
         self.said.append(text)
+
+    def _agree(self) -> None:
         expect(self.agent.locator(".message-text")).to_have_text(self.said, timeout=WAIT)
         expect(self.agent.locator(".message-state")).to_have_count(0, timeout=WAIT)
         expect(self.customer.locator("#stayline-chat li .text")).to_have_text(self.said, timeout=WAIT)
@@ -128,6 +133,17 @@ def test_a_chat_goes_on_through_every_failure_and_both_site_switches(
         talk.agent_says(f"agent at {site}")
         talk.customer_says(f"customer at {site}")
         talk.picture(f"at-{site}")
+
+    talk.agent.locator("[data-reply]").press_sequentially("typed before ")
+    lab.kill_workspace()
+    talk.agent.locator("[data-reply]").press_sequentially("and after the kill")
+    expect(talk.agent.locator("#page-lost")).to_be_visible(timeout=WAIT)
+    talk.picture("workspace-killed")
+    talk.customer_writes("customer while the Workspace is away")
+    talk.unrestricted()
+    expect(talk.agent.locator("[data-reply]")).to_have_value("typed before and after the kill")
+    talk.agent.locator("[data-reply]").fill("")
+    talk.agent_says("agent after the Workspace")
 
     talk.agent.click("#act-end")
     talk.agent.click("#act-done:not([aria-disabled])", timeout=WAIT)
