@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from stayline.domain.errors import Refusal
-from stayline.link.messages.contact import Append, ChatState, Contact, CreateChat, Identified
+from stayline.link.messages.contact import Append, ChatState, Contact, CreateChat, EntryKind, Identified
 from stayline.store.contact import Candidate, Change, identify_contacts, update_contact
 from stayline.store.transcript import Connection, Stamp, Stored, append_entries
 from stayline.store.transcript_session import create_sessions, mark_settled, mark_submitted
@@ -72,6 +72,13 @@ def check_append(append: Append, max_text: int) -> Refusal | None:
             reason=f"An entry needs a session and an id of 1 to {MAX_ID} characters.",
             field="entry.id",
         )
+    if entry.kind is EntryKind.MESSAGE and entry.id.startswith(RESERVED_IDS):
+        # Else a message called "ended" would make the end of its session a duplicate: it could never end.
+        return Refusal(
+            code="message.malformed",
+            reason="Ids that begin like those of joining, leaving and ending are not for messages.",
+            field="entry.id",
+        )
     if len(entry.text) > max_text:
         return Refusal(
             code="chat.too_long",
@@ -86,3 +93,6 @@ def check_append(append: Append, max_text: int) -> Refusal | None:
 
 MAX_ID = 128
 """Characters of an entry id."""
+
+RESERVED_IDS = ("ended", "joined:", "left:")
+"""How the ids begin that Chat Servers make for what is no message: see ``servers/chat/parties.py``."""
