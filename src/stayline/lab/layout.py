@@ -36,6 +36,7 @@ from stayline.link.authority import (
 from stayline.link.bootstrap import Bootstrap, Node, save_bootstrap
 from stayline.link.messages.control import ReplicationMode
 from stayline.link.tokens import SIGNING_KEY, VERIFY_KEY, create_signing_keys
+from stayline.store.passwords import hashes_of
 
 FORMAT = 1
 """Version of the folder's arrangement; a folder of another one is refused."""
@@ -164,9 +165,10 @@ def lay_out(
     create_passwords(state / "authority" / "database-passwords.json")
     _create_keys(state / "authority")
     provision = state / "provision.json"
+    # Hashes only: a clear password is in the operator's own file and nowhere else.
+    hashes = hashes_of(centre.passwords)
     write_durably(
-        provision,
-        msgspec.json.encode(Provision(objects=objects, passwords=centre.passwords, synthetic=synthetic)),
+        provision, msgspec.json.encode(Provision(objects=objects, hashes=hashes, synthetic=synthetic))
     )
     sites: dict[str, SiteLayout] = {}
     for host in hosts:
@@ -357,7 +359,8 @@ def _lay_site(state: Path, plan: HostPlan, objects: Sequence[ConfigObject]) -> S
     _certificates(state, folder / "certificates", plan)
     for key in (SIGNING_KEY, VERIFY_KEY):
         if not (folder / "keys" / key).exists():
-            shutil.copy(state / "authority" / key, folder / "keys" / key)
+            # Never for a moment readable by others, as a copied file would be.
+            write_durably(folder / "keys" / key, (state / "authority" / key).read_bytes())
     write_durably(folder / "host.json", msgspec.json.format(msgspec.json.encode(plan)))
     servers = [one for one in objects if one.app_type is ApplicationType.CONFIGURATION_SERVER]
     addresses = {one.name: one.address for one in objects if one.type is ObjectType.HOST}

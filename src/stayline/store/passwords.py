@@ -43,13 +43,19 @@ def nobodys_hash() -> str:
     return hash_password("nobody has this password")
 
 
-def with_hashes(objects: Iterable[ConfigObject], passwords: Mapping[str, str]) -> list[ConfigObject]:
-    """The objects with the hash of each person's clear password in place; equal passwords are hashed once, so
-    that a lab of hundreds of agents starts at once."""
+def hashes_of(passwords: Mapping[str, str]) -> dict[str, str]:
+    """The encoded hash of each person's clear password; equal passwords are hashed once, so that a lab of
+    hundreds of agents starts at once."""
     hashed = {password: hash_password(password) for password in set(passwords.values())}
+    return {name: hashed[password] for name, password in passwords.items()}
+
+
+def with_hashes(objects: Iterable[ConfigObject], passwords: Mapping[str, str]) -> list[ConfigObject]:
+    """The objects with the hash of each person's clear password in place."""
+    hashed = hashes_of(passwords)
     return [
-        msgspec.structs.replace(obj, password_hash=hashed[passwords[obj.name]])
-        if obj.type is ObjectType.PERSON and obj.name in passwords
+        msgspec.structs.replace(obj, password_hash=hashed[obj.name])
+        if obj.type is ObjectType.PERSON and obj.name in hashed
         else obj
         for obj in objects
     ]

@@ -4,15 +4,19 @@ import socket
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from stayline.control.host.plan import load_plan
+from stayline.control.host.plan import Provision, load_plan
 from stayline.domain.errors import RefusedError
 from stayline.domain.objects import ApplicationType, ObjectType
+from stayline.lab.crowd_objects import CROWD_PASSWORD
 from stayline.lab.layout import HOST_PORT, LAB, WORKSPACE_FOLDER, lay_out, locked, read_layout, remove
+from stayline.lab.sample import load_centre
 from stayline.link.authority import tls_files
 from stayline.link.bootstrap import load_bootstrap
 from stayline.link.messages.control import ReplicationMode
+from stayline.store.passwords import PREFIX
 
 
 def test_every_application_has_a_certificate_that_names_it_and_a_port(tmp_path: Path) -> None:
@@ -71,6 +75,19 @@ def test_private_files_are_private(tmp_path: Path) -> None:
     assert len(secret) > 30
     for path in secret:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+def test_no_password_is_written_in_clear(tmp_path: Path) -> None:
+    lay_out(tmp_path / "lab", agents=2)
+    written = msgspec.json.decode((tmp_path / "lab/provision.json").read_bytes(), type=Provision)
+    persons = [one for one in written.objects if one.type is ObjectType.PERSON]
+    assert len(persons) > 10
+    for person in persons:
+        assert written.with_hash(person).password_hash.startswith(PREFIX)
+    for password in {*load_centre(None, tmp_path).passwords.values(), CROWD_PASSWORD}:
+        quoted = msgspec.json.encode(password)
+        for path in (tmp_path / "lab").rglob("*.json"):
+            assert quoted not in path.read_bytes(), path
 
 
 def test_synthetic_agents_get_places_groups_and_a_capacity(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ async def bring_configuration(plan: HostPlan, dsn: str) -> None:
     content = _read(Path(plan.provision))
     conn = await connect(dsn, f"stayline-host {plan.host}")
     try:
-        await provision(conn, content.objects, content.passwords)
+        await provision(conn, [content.with_hash(one) for one in content.objects])
         if plan.lab:
             await apply_differences(conn, plan.site, plan.host, content)
     finally:

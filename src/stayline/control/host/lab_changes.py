@@ -1,7 +1,6 @@
 """What a lab must change in a configuration that exists already: ports that were taken meanwhile, more
 synthetic agents. Everything else in the database is the operator's and stays as it is."""
 
-import asyncio
 import re
 import uuid
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ from stayline.domain.objects import ConfigObject, ObjectType
 from stayline.link.messages.configuration import Operation, OperationKind
 from stayline.store.configuration import NewChange, Stored, load, write_change
 from stayline.store.database import Connection
-from stayline.store.passwords import with_hashes
 
 _KEPT_STEPS = 16
 _ORIGINS = ("settings", "allowed-origins")
@@ -68,8 +66,7 @@ async def apply_differences(conn: Connection, site: str, host: str, laid: Provis
     found = differences(stored.objects, laid)
     if not found:
         return 0
-    hashed = await asyncio.to_thread(with_hashes, list(found.values()), laid.passwords)
-    ready: dict[Key, ConfigObject | None] = {(str(one.type), one.name): one for one in hashed}
+    ready: dict[Key, ConfigObject | None] = {key: laid.with_hash(one) for key, one in found.items()}
 
     def judge(newest: Stored) -> dict[Key, ConfigObject | None]:
         # Under the lock: only if nobody changed anything since it was looked at.

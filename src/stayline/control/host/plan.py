@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from stayline.domain.errors import refuse
-from stayline.domain.objects import ApplicationType, ConfigObject
+from stayline.domain.objects import ApplicationType, ConfigObject, ObjectType
 from stayline.link.messages.control import ReplicationMode
 
 HOST_AGENT = "Host Agent"
@@ -31,13 +31,19 @@ START_ORDER = (
 
 
 class Provision(msgspec.Struct, kw_only=True):
-    """The file with what a first start puts into the empty database: objects, and passwords in clear by
-    person (hashed before they are stored; the file is readable by its owner only). ``synthetic`` names the
-    objects that a lab may add to a configuration that exists already."""
+    """The file with what a first start puts into the empty database: objects, and the encoded hash of each
+    person's password (the file is readable by its owner only). ``synthetic`` names the objects that a lab may
+    add to a configuration that exists already."""
 
     objects: list[ConfigObject]
-    passwords: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     synthetic: set[str] = set()
+
+    def with_hash(self, one: ConfigObject) -> ConfigObject:
+        """The object as it is stored: a person with the hash."""
+        if one.type is not ObjectType.PERSON or one.name not in self.hashes:
+            return one
+        return msgspec.structs.replace(one, password_hash=self.hashes[one.name])
 
 
 class PlannedApplication(msgspec.Struct, frozen=True, kw_only=True):
