@@ -60,6 +60,9 @@ def save_bootstrap(path: str | Path, bootstrap: Bootstrap) -> None:
     if file.is_dir():
         file = file / "bootstrap.json"
     part = file.with_suffix(".part")
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(bootstrap), indent=2) + b"\n")
-    part.chmod(0o600)
+    # Private before its first byte: it holds the database's password.
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as written:
+        os.fchmod(descriptor, 0o600)  # the leavings of a killed process have the mode that they had
+        written.write(msgspec.json.format(msgspec.json.encode(bootstrap), indent=2) + b"\n")
     os.replace(part, file)
