@@ -5,14 +5,12 @@ Nothing is told to anybody before it is committed: answers and events come after
 
 import asyncio
 import time
-import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-import asyncpg
 import msgspec
 
-from stayline.domain.errors import Refusal, RefusedError, StaylineError, refuse
+from stayline.domain.errors import RefusedError, StaylineError, refuse
 from stayline.domain.objects import ApplicationType
 from stayline.link.messages import contact as messages
 from stayline.link.messages.contact import ChatState, Entry, EntryKind, Party, Signal
@@ -20,45 +18,25 @@ from stayline.link.messages.control import Report
 from stayline.link.messages.envelope import Identity
 from stayline.link.messages.interaction import ChannelOpen, RestoreChannels, RestoredChannel, RestoredChannels
 from stayline.link.peer import Peer, Request, read, unknown_method
-from stayline.servers.contact.batch import Outcome, Settled, Submitted, Work, check_append, store_batch
+from stayline.servers.contact.batch import Settled, Submitted, check_append
+from stayline.servers.contact.books import Books, granted
+from stayline.servers.contact.contacts import Caller, Contacts
 from stayline.servers.contact.presence import Presence
 from stayline.servers.contact.settlement import Settlement
 from stayline.servers.contact.subscriptions import Subscriptions
 from stayline.servers.core import CoreServer
-from stayline.store.contact import Change, candidate, find_contact, read_contact
-from stayline.store.contact_history import read_history
-from stayline.store.database import open_pool
 from stayline.store.election import Term
-from stayline.store.transcript import Connection, Stamp, Stored, read_entries
+from stayline.store.transcript import Stored, read_entries
 from stayline.store.transcript_session import open_sessions, read_session, resume_session, unsettled_sessions
-from stayline.store.writer import GroupWriter
 
-MAX_TEXT = 4_000
-"""Characters of one message."""
+MAX_TEXT = 16_000
+"""Characters of one message, whatever limit a Chat Server is configured with (``max-message-length``)."""
 
 ENDED_ID = "ended"
 """Id of the entry that ends a session: whoever writes it first has ended it, a second one is a duplicate."""
 
-READERS = 4
-"""Database connections for reading; writing has its own."""
-
 TICK = 0.25
 """Seconds between two looks at absences and unsettled ends."""
-
-T = TypeVar("T")
-
-
-class Caller(NamedTuple):
-    """Who asks: a server (``identity`` None) or a person behind a proxy. ``tenant`` "" is any."""
-
-    peer: Peer
-    identity: Identity | None
-    key: str
-
-    @property
-    def tenant(self) -> str:
-        """The tenant that this caller is limited to."""
-        return self.identity.tenant if self.identity else ""
 
 
 class Method(NamedTuple):
@@ -80,18 +58,18 @@ class ContactService:
         self._settlement = Settlement()
         self._identities: dict[tuple[Peer, int], Identity] = {}
         self._chat_servers: dict[Peer, None] = {}
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
-        self._writer: GroupWriter[Work, Outcome] | None = None
+        process = core.process
+        self._books = Books(process.bootstrap.database_dsn, process.instance, core.step_down)
+        self._contacts = Contacts(self._books)
         self._tick: asyncio.Task[None] | None = None
-        self._fence_watch: asyncio.Task[None] | None = None
         self._methods = self._method_table()
 
     def _method_table(self) -> dict[str, Method]:
         return {
-            "contact.identify": Method(messages.Identify, self._identify, True),
-            "contact.get": Method(messages.GetContact, self._get_contact, True),
-            "contact.update": Method(messages.UpdateContact, self._update_contact, True),
-            "history.list": Method(messages.GetHistory, self._history, True),
+            "contact.identify": Method(messages.Identify, self._contacts.identify, True),
+            "contact.get": Method(messages.GetContact, self._contacts.get, True),
+            "contact.update": Method(messages.UpdateContact, self._contacts.update, True),
+            "history.list": Method(messages.GetHistory, self._contacts.history, True),
             "transcript.get": Method(messages.GetTranscript, self._transcript, True),
             "chat.create": Method(messages.CreateChat, self._create, False),
             "chat.submitted": Method(messages.ChatSubmitted, self._submitted, False),
@@ -107,11 +85,8 @@ class ContactService:
 
     async def begin(self, term: Term) -> None:
         """Load what must be watched; open the writer."""
-        process = self._core.process
-        dsn = process.bootstrap.database_dsn
-        self._pool = await open_pool(dsn, process.instance, READERS)
-        self._writer = await self._open_writer(dsn, term)
-        async with self._pool.acquire() as connection:
+        await self._books.open(term)
+        async with self._books.reader() as connection:
             alive = await open_sessions(connection)
             owed = await unsettled_sessions(connection)
         now = time.monotonic()
@@ -122,14 +97,10 @@ class ContactService:
 
     async def end(self, why: str) -> None:
         """Stop at once; what waits stays unanswered and is asked again elsewhere."""
-        tasks = [task for task in (self._tick, self._fence_watch) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._writer is not None:
-            await self._writer.close()
-        if self._pool is not None:
-            self._pool.terminate()
+        if self._tick is not None:
+            self._tick.cancel()
+            await asyncio.gather(self._tick, return_exceptions=True)
+        await self._books.close()
 
     def describe(self, report: Report) -> Report:
         """Open chats, and ends that the Interaction Server was not told yet."""
@@ -185,63 +156,38 @@ class ContactService:
             self._identities[caller.peer, channel.channel] = channel.identity
         return RestoredChannels(channels=[RestoredChannel(channel=item.channel) for item in request.channels])
 
-    # -- contacts --------------------------------------------------------------------------------------------
-
-    async def _identify(self, request: messages.Identify, caller: Caller) -> messages.Identified:
-        if caller.tenant and caller.tenant != request.tenant:
-            raise refuse("tenant.foreign", f"You belong to tenant {caller.tenant}.", field="tenant")
-        one = candidate(request, uuid.uuid4().hex)
-        async with self._reader() as connection:
-            found = await find_contact(connection, one)
-        if found is not None:
-            return found
-        if not request.create:
-            return messages.Identified(contact=None)
-        return await self._write(one, messages.Identified)
-
-    async def _get_contact(self, request: messages.GetContact, caller: Caller) -> messages.Contact:
-        async with self._reader() as connection:
-            return _granted(await read_contact(connection, request.contact, caller.tenant))
-
-    async def _update_contact(self, request: messages.UpdateContact, caller: Caller) -> messages.Contact:
-        return await self._write(Change(request, caller.key, caller.tenant), messages.Contact)
-
-    async def _history(self, request: messages.GetHistory, caller: Caller) -> messages.History:
-        async with self._reader() as connection:
-            return await read_history(connection, request, caller.tenant)
-
     # -- chats -----------------------------------------------------------------------------------------------
 
     async def _transcript(self, request: messages.GetTranscript, caller: Caller) -> messages.Transcript:
-        async with self._reader() as connection:
+        async with self._books.reader() as connection:
             # Entries first: what is committed between the two reads makes last_seq larger, never smaller.
             entries, more = await read_entries(connection, request)
-            state = _granted(await read_session(connection, request.session))
+            state = granted(await read_session(connection, request.session))
         if caller.tenant and state.tenant != caller.tenant:
             raise refuse("chat.unknown", f"There is no chat session {request.session}.")
         present = self._presence.is_present(request.session)
         return messages.Transcript(state=state, entries=entries, more=more, customer_present=present)
 
     async def _create(self, request: messages.CreateChat, caller: Caller) -> ChatState:
-        state = await self._write(request, ChatState)
+        state = await self._books.write(request, ChatState)
         if not state.ended:
             self._presence.open([state.session], time.monotonic())
         return state
 
     async def _submitted(self, request: messages.ChatSubmitted, caller: Caller) -> ChatState:
-        state = await self._write(Submitted(request.session), ChatState)
+        state = await self._books.write(Submitted(request.session), ChatState)
         if state.ended:
             self._settlement.owe([state], time.monotonic())
         return state
 
     async def _settled(self, request: messages.ChatSettled, caller: Caller) -> ChatState:
-        state = await self._write(Settled(request.session), ChatState)
+        state = await self._books.write(Settled(request.session), ChatState)
         self._settlement.settled(request.session)
         return state
 
     async def _resume(self, request: messages.ResumeChat, caller: Caller) -> ChatState:
-        async with self._reader() as connection:
-            return _granted(await resume_session(connection, request.session, request.secret_hash))
+        async with self._books.reader() as connection:
+            return granted(await resume_session(connection, request.session, request.secret_hash))
 
     async def _append(self, request: messages.Append, caller: Caller) -> messages.Appended:
         refusal = check_append(request, MAX_TEXT)
@@ -266,7 +212,7 @@ class ContactService:
         self._follow.remove(request.session, caller.peer)
 
     async def _store(self, append: messages.Append) -> Stored:
-        stored = await self._write(append, Stored)
+        stored = await self._books.write(append, Stored)
         if not stored.answer.duplicate:
             self._follow.publish(append.session, stored.entry)
         if stored.ended:
@@ -318,8 +264,8 @@ class ContactService:
 
     async def _ask_to_settle(self, session: str, prefer: Peer | None) -> None:
         """Prefer the Chat Server that ended it: it has the session at hand."""
-        async with self._reader() as connection:
-            state = _granted(await read_session(connection, session))
+        async with self._books.reader() as connection:
+            state = granted(await read_session(connection, session))
         now = time.monotonic()
         self._settlement.owe([state], now)
         if prefer is not None and prefer in self._chat_servers:
@@ -337,37 +283,3 @@ class ContactService:
             self._chat_servers[peer] = None
             self._settlement.asked(state.session, now)
             peer.event("chat.settle", messages.Settle(state=state))
-
-    # -- the database ----------------------------------------------------------------------------------------
-
-    async def _open_writer(self, dsn: str, term: Term) -> GroupWriter[Work, Outcome]:
-        async def apply(connection: Connection, work: list[Work]) -> list[Outcome | Refusal]:
-            return await store_batch(connection, work, Stamp(term.epoch, term.term, time.time()))
-
-        writer = GroupWriter[Work, Outcome](dsn, term, apply, instance=self._core.process.instance)
-        await writer.open()
-        self._fence_watch = asyncio.create_task(self._watch_fence(writer), name="contact-fence")
-        return writer
-
-    async def _watch_fence(self, writer: GroupWriter[Work, Outcome]) -> None:
-        await writer.fenced.wait()
-        self._core.step_down(f"it cannot write any more: {writer.why}")
-
-    def _reader(self) -> Any:
-        if self._pool is None:
-            raise refuse("core.not_primary", "This Contact Server is not primary.", retryable=True)
-        return self._pool.acquire(timeout=5.0)
-
-    async def _write(self, work: Work, result: type[T]) -> T:
-        if self._writer is None:
-            raise refuse("core.not_primary", "This Contact Server is not primary.", retryable=True)
-        outcome = await self._writer.submit(work)
-        if not isinstance(outcome, result):
-            raise TypeError(f"expected {result.__name__}, stored {type(outcome).__name__}")
-        return outcome
-
-
-def _granted(outcome: T | Refusal) -> T:
-    if isinstance(outcome, Refusal):
-        raise RefusedError(outcome)
-    return outcome

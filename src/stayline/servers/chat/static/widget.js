@@ -400,7 +400,8 @@
     header button { background: transparent; border: 1px solid currentColor; border-radius: 6px;
       padding: 3px 9px; font-size: 13px; cursor: pointer; }
     .status { margin: 0; padding: 6px 12px; border-bottom: 1px solid var(--line); color: var(--soft);
-      font-size: 13px; min-height: 32px; }
+      font-size: 13px; }
+    .status:empty { padding: 0; border: 0; }
     .log { flex: 1; overflow-y: auto; padding: 12px; display: flex; flex-direction: column; gap: 8px; margin: 0;
       list-style: none; }
     .log li { max-width: 85%; overflow-wrap: anywhere; }
