@@ -73,14 +73,19 @@ _given: set[int] = set()
 
 
 def node_config(base: Path, site: str, peer: str, **changes: Any) -> PostgresConfig:
-    """Configuration of a node of ``site`` below ``base``, with certificates of one authority per ``base``."""
+    """Configuration of a node of ``site`` below ``base``, with certificates of one authority per ``base``.
+
+    STAYLINE_TEST_POSTGRES may name the programs' folder of another PostgreSQL than the wheel's.
+    """
     create_authority(base / "authority")
     tls = issue(
         base / "authority", f"DB_{site}", "Database", ["127.0.0.1"], into=base / site / "certificates"
     )
     assert tls.cert is not None
     assert tls.key is not None
+    other = os.environ.get("STAYLINE_TEST_POSTGRES")
     values: dict[str, Any] = {
+        "bin_dir": Path(other) if other else None,
         "site": site,
         "directory": base / site / "database",
         "host": "127.0.0.1",

@@ -1,7 +1,7 @@
 """Where PostgreSQL's programs are: a wheel, or any installed server by its folder."""
 
 import dataclasses
-import importlib
+import importlib.util
 import re
 import subprocess
 from pathlib import Path
@@ -56,16 +56,9 @@ def find_programs(bin_dir: Path | None = None) -> Programs:
 
 
 def _wheel_folders() -> list[Path]:
-    folders = []
-    for name in _WHEELS:
-        try:
-            module = importlib.import_module(name)
-        except ImportError:
-            continue
-        found = getattr(module, "bin_dir", None)
-        if callable(found):
-            folders.append(Path(str(found())))
-    return folders
+    """Both wheels keep their programs in the same place; neither has to be imported for that."""
+    found = (importlib.util.find_spec(name) for name in _WHEELS)
+    return [Path(spec.origin).parent / "pginstall" / "bin" for spec in found if spec and spec.origin]
 
 
 def _major(folder: Path) -> int:
