@@ -45,7 +45,9 @@ def run(command: list[str]) -> None:
     )
     if done.returncode:
         sys.stderr.write(done.stdout)
-        sys.exit(f"vendor_web: {Path(command[0]).name} failed with status {done.returncode}; see the lines above")
+        sys.exit(
+            f"vendor_web: {Path(command[0]).name} failed with status {done.returncode}; see the lines above"
+        )
 
 
 def npm() -> list[str]:

@@ -34,6 +34,14 @@ def workspace(
     if (certificate is None) != (key is None):
         raise typer.BadParameter("--certificate and --key belong together")
     start_logging(log_dir, "workspace")
-    print(f"Workspace: {'https' if certificate else 'http'}://{host}:{port}", flush=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve_workspace(state.absolute(), host, port, certificate=certificate, key=key))
+        runner.run(
+            serve_workspace(
+                state.absolute(),
+                host,
+                port,
+                certificate=certificate,
+                key=key,
+                told=lambda address: print(f"Workspace: {address}", flush=True),
+            )
+        )

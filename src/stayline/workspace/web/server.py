@@ -5,7 +5,7 @@ import contextlib
 import ipaddress
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
@@ -110,11 +110,17 @@ def web_settings(bootstrap: Bootstrap, port: int, host: str, *, secure: bool) ->
 
 
 async def serve_workspace(
-    state_dir: Path, host: str, port: int, *, certificate: Path | None = None, key: Path | None = None
+    state_dir: Path,
+    host: str,
+    port: int,
+    *,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    told: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serve the agents' page until SIGTERM or SIGINT.
 
-    ``state_dir`` is the folder that holds ``bootstrap.json``. Raises RefusedError when it is not there, the
+    ``state_dir`` is the folder that holds ``bootstrap.json``. ``told`` gets the address once it is open. Raises RefusedError when it is not there, the
     port is taken, the browser libraries are missing, or ``host`` is not of this machine and there is no TLS.
     """
     secure = certificate is not None
@@ -128,6 +134,7 @@ async def serve_workspace(
         loop.add_signal_handler(number, stopping.set)
     try:
         settings = web_settings(bootstrap, actual, host, secure=secure)
+        told(f"{'https' if secure else 'http'}://{f'[{host}]' if ':' in host else host}:{actual}")
         log.info("workspace listens", host=host, port=actual, tls=secure, why="started")
         await run_app(settings, listener, certificate=certificate, key=key, stopping=stopping)
     finally:
