@@ -71,7 +71,7 @@ def create_app(settings: WebSettings) -> Starlette:
         return PlainTextResponse("ok")
 
     login, desk = LoginPage(context), DeskPage(context)
-    middleware = [Middleware(SecurityHeaders, secure=settings.secure)]
+    middleware = [Middleware(SecurityHeaders)]
     if settings.hosts:
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts)))
     app = Starlette(

@@ -24,6 +24,6 @@ class EngineMaker:
         """An engine for ``user``, neither logged in nor restored."""
         return WorkspaceEngine(self.settings(user))
 
-    async def check_password(self, user: str, password: str) -> None:
+    async def check_password(self, user: str, password: str, source: str) -> None:
         """Raises RefusedError when the password is wrong, LinkLostError when no Configuration Server answers."""
-        await check_password(self.settings(user), user, password)
+        await check_password(self.settings(user), user, password, source)

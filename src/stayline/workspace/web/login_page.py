@@ -62,10 +62,11 @@ class LoginPage:
         if not form.get("password"):
             return self._form(request, 422, error="Enter your password.", field="password", **said)
         try:
-            session = await self._context.sessions.login(user, form["password"], place)
+            source = request.client.host if request.client is not None else ""
+            session = await self._context.sessions.login(user, form["password"], place, source)
         except (RefusedError, LinkLostError) as error:
             refusal = error.refusal
-            log.info("login refused", agent=user, why=refusal.reason, code=refusal.code)
+            log.info("login refused", agent=user[:64], why=refusal.reason, code=refusal.code)
             status = 503 if refusal.retryable else 401
             wrong = refusal.field or ("place" if refusal.code.startswith("place.") else "")
             return self._form(request, status, error=refusal.reason, fix=refusal.fix, field=wrong, **said)

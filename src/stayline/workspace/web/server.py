@@ -120,8 +120,9 @@ async def serve_workspace(
 ) -> None:
     """Serve the agents' page until SIGTERM or SIGINT.
 
-    ``state_dir`` is the folder that holds ``bootstrap.json``. ``told`` gets the address once it is open. Raises RefusedError when it is not there, the
-    port is taken, the browser libraries are missing, or ``host`` is not of this machine and there is no TLS.
+    ``state_dir`` is the folder that holds ``bootstrap.json``; ``told`` gets the address once it is open. Raises
+    RefusedError when there is no such file, the port is taken, the browser libraries are missing, or ``host`` is
+    not of this machine and there is no TLS.
     """
     secure = certificate is not None
     check_exposure(host, tls=secure)

@@ -110,8 +110,8 @@ class Sessions:
         )
         return restored
 
-    async def login(self, user: str, password: str, place: str) -> Session:
-        """Check the password and open (or take over) the session of ``user``.
+    async def login(self, user: str, password: str, place: str, source: str = "") -> Session:
+        """Check the password and open (or take over) the session of ``user``. ``source``: the browser's address.
 
         Raises RefusedError or LinkLostError with the sentence to show. A user who is at work here already
         keeps the engine, with everything open on the desk; pages of the earlier login close.
@@ -129,14 +129,14 @@ class Sessions:
             raise refuse("workspace.busy", "A login of this user is already under way.", retryable=True)
         self._logging_in.add(user)
         try:
-            return await self._login(user, password, place)
+            return await self._login(user, password, place, source)
         finally:
             self._logging_in.discard(user)
 
-    async def _login(self, user: str, password: str, place: str) -> Session:
+    async def _login(self, user: str, password: str, place: str, source: str) -> Session:
         present = next((one for one in self._sessions.values() if one.user == user), None)
         if present is not None and not present.is_over():
-            await self._settings.check_password(user, password)
+            await self._settings.check_password(user, password, source)
             del self._sessions[present.id]
             for page in present.pages.values():
                 page.end("session")
@@ -145,7 +145,7 @@ class Sessions:
             await self.forget(present)
         engine = self._settings.engine_factory(user)
         try:
-            await engine.login(user, password, place)
+            await engine.login(user, password, place, source=source)
         except BaseException:
             await engine.close()
             raise

@@ -10,8 +10,8 @@ from stayline.workspace.protocol import Workspace
 EngineFactory = Callable[[str], Workspace]
 """User name -> an engine for that user, neither logged in nor restored yet."""
 
-PasswordCheck = Callable[[str, str], Awaitable[None]]
-"""(user, password): returns when right, raises RefusedError when wrong, LinkLostError when nobody answered."""
+PasswordCheck = Callable[[str, str, str], Awaitable[None]]
+"""(user, password, browser's address): returns when right, raises RefusedError when wrong, LinkLostError when nobody answered."""
 
 
 @dataclass(frozen=True, kw_only=True)
