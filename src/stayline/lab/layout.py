@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from stayline.control.host.plan import HOST_AGENT, OPERATOR, HostPlan, PeerHost, PlannedApplication, Provision
+from stayline.control.host.plan import HostPlan, Provision
 from stayline.control.host.run_file import write_durably
 from stayline.control.postgres.config import create_passwords
 from stayline.domain.errors import refuse
@@ -24,31 +24,49 @@ from stayline.domain.objects import ApplicationType, ConfigObject, ObjectType
 from stayline.lab.crowd_objects import with_crowd
 from stayline.lab.ports import choose_ports, is_free
 from stayline.lab.sample import load_centre
+from stayline.lab.site_folders import (
+    DATABASE_PORT,
+    HOST_PORT,
+    WORKSPACE_FOLDER,
+    SiteLayout,
+    lay_site,
+    lay_workspace,
+    plan_of,
+    site_layout,
+)
 from stayline.link.authority import (
-    CA_CERTIFICATE,
     TlsFiles,
     client_context,
     create_authority,
-    issue,
     server_context,
     tls_files,
 )
-from stayline.link.bootstrap import Bootstrap, Node, save_bootstrap
 from stayline.link.messages.control import ReplicationMode
-from stayline.link.tokens import SIGNING_KEY, VERIFY_KEY, create_signing_keys
+from stayline.link.tokens import SIGNING_KEY, create_signing_keys
 from stayline.store.passwords import hashes_of
+
+__all__ = [
+    "HOST_PORT",
+    "LAB",
+    "SHOP_PORT",
+    "WORKSPACE_FOLDER",
+    "WORKSPACE_PORT",
+    "Laid",
+    "Layout",
+    "SiteLayout",
+    "chat_addresses",
+    "default_state",
+    "lay_out",
+    "locked",
+    "read_layout",
+    "remove",
+]
 
 FORMAT = 1
 """Version of the folder's arrangement; a folder of another one is refused."""
 
-HOST_PORT, DATABASE_PORT = "agent", "database"
-"""Port ids of a host: its agent, and the replication link of its database."""
-
 WORKSPACE_PORT, SHOP_PORT = "workspace", "shop"
 """Port ids of the lab itself: the Workspace's pages and the sample customer page."""
-
-WORKSPACE_FOLDER = "workspace"
-"""Where in the state folder the Workspace's process has its files."""
 
 LAB = "lab"
 """Whose ports the two above are, in :attr:`Laid.ports`."""
@@ -60,17 +78,6 @@ class Laid(msgspec.Struct, kw_only=True):
 
     format: int = FORMAT
     ports: dict[str, dict[str, int]] = {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class SiteLayout:
-    """One site's folder and plan."""
-
-    site: str
-    host: str
-    folder: Path
-    plan: HostPlan
-    agent: Node
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,15 +179,15 @@ def lay_out(
     )
     sites: dict[str, SiteLayout] = {}
     for host in hosts:
-        plan = _plan(state, host, hosts, objects, laid)
+        plan = plan_of(state, host, hosts, objects, laid.ports)
         plan = msgspec.structs.replace(
             plan,
             replication=replication,
             durable_setup=durable_setup,
             database_dsn=databases.get(host.site, ""),
         )
-        sites[host.site] = _lay_site(state, plan, objects)
-    _lay_workspace(state, next(iter(sites.values())))
+        sites[host.site] = lay_site(state, plan, objects)
+    lay_workspace(state, next(iter(sites.values())))
     write_durably(state / "layout.json", msgspec.json.format(msgspec.json.encode(laid)))
     return Layout(state=state, sites=sites, objects=objects, laid=laid)
 
@@ -197,7 +204,7 @@ def read_layout(state: Path) -> Layout:
     for host in (one for one in objects if one.type is ObjectType.HOST):
         folder = state / host.site
         plan = msgspec.json.decode((folder / "host.json").read_bytes(), type=HostPlan)
-        sites[host.site] = _site_layout(folder, plan)
+        sites[host.site] = site_layout(folder, plan)
     return Layout(state=state, sites=sites, objects=objects, laid=laid)
 
 
@@ -312,121 +319,3 @@ def _with_origins(one: ConfigObject, laid: Laid) -> ConfigObject:
 def _create_keys(folder: Path) -> None:
     if not (folder / SIGNING_KEY).exists():
         create_signing_keys(folder)
-
-
-def _plan(
-    state: Path,
-    host: ConfigObject,
-    hosts: Sequence[ConfigObject],
-    objects: Sequence[ConfigObject],
-    laid: Laid,
-) -> HostPlan:
-    peers = [one for one in hosts if one.site != host.site]
-    ports = laid.ports[host.name]
-    peer = None
-    if peers:
-        other = laid.ports[peers[0].name]
-        peer = PeerHost(
-            host=peers[0].name,
-            site=peers[0].site,
-            address=peers[0].address,
-            port=other[HOST_PORT],
-            database_port=other[DATABASE_PORT],
-        )
-    return HostPlan(
-        host=host.name,
-        site=host.site,
-        address=host.address,
-        port=ports[HOST_PORT],
-        database_port=ports[DATABASE_PORT],
-        applications=[
-            PlannedApplication(application=one.name, app_type=one.app_type)
-            for one in objects
-            if one.type is ObjectType.APPLICATION and one.host == host.name and one.app_type is not None
-        ],
-        peer=peer,
-        first=host.name == hosts[0].name,
-        provision=str(state / "provision.json"),
-        passwords=str(state / "authority" / "database-passwords.json"),
-        lab=True,
-    )
-
-
-def _lay_site(state: Path, plan: HostPlan, objects: Sequence[ConfigObject]) -> SiteLayout:
-    folder = state / plan.site
-    for part in ("certificates", "keys", "database", "log", "journal", "run"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    _certificates(state, folder / "certificates", plan)
-    for key in (SIGNING_KEY, VERIFY_KEY):
-        if not (folder / "keys" / key).exists():
-            # Never for a moment readable by others, as a copied file would be.
-            write_durably(folder / "keys" / key, (state / "authority" / key).read_bytes())
-    write_durably(folder / "host.json", msgspec.json.format(msgspec.json.encode(plan)))
-    servers = [one for one in objects if one.app_type is ApplicationType.CONFIGURATION_SERVER]
-    addresses = {one.name: one.address for one in objects if one.type is ObjectType.HOST}
-    own_first = sorted(servers, key=lambda one: one.host != plan.host)
-    layout = _site_layout(folder, plan)
-    try:
-        dsn = msgspec.json.decode((folder / "bootstrap.json").read_bytes(), type=Bootstrap).database_dsn
-    except (FileNotFoundError, msgspec.MsgspecError):
-        dsn = ""
-    save_bootstrap(
-        folder,
-        Bootstrap(
-            site=plan.site,
-            host=plan.host,
-            state=str(folder),
-            configuration=[
-                Node(application=one.name, host=addresses[one.host], port=one.ports["default"])
-                for one in own_first
-            ],
-            certificates=str(folder / "certificates"),
-            keys=str(folder / "keys"),
-            log_dir=str(folder / "log"),
-            database_dsn=dsn,  # the host agent writes it once it knows where its database listens
-            host_agent=layout.agent,
-        ),
-    )
-    return layout
-
-
-def _lay_workspace(state: Path, site: SiteLayout) -> None:
-    """The folder of the process that shows the agents' pages: it needs the Configuration Servers and the
-    authority's certificate, and proves agents by their tokens, so it has no certificate of its own."""
-    folder = state / WORKSPACE_FOLDER
-    (folder / "certificates").mkdir(parents=True, exist_ok=True)
-    shutil.copy(state / "authority" / CA_CERTIFICATE, folder / "certificates" / CA_CERTIFICATE)
-    own = msgspec.json.decode((site.folder / "bootstrap.json").read_bytes(), type=Bootstrap)
-    save_bootstrap(
-        folder,
-        msgspec.structs.replace(
-            own,
-            state=str(folder),
-            certificates=str(folder / "certificates"),
-            keys=str(folder),
-            log_dir=str(folder / "log"),
-            database_dsn="",
-            host_agent=None,
-        ),
-    )
-
-
-def _certificates(state: Path, folder: Path, plan: HostPlan) -> None:
-    wanted = {one.application: str(one.app_type) for one in plan.applications}
-    wanted |= {plan.host: HOST_AGENT, "operator": OPERATOR}
-    names = sorted({plan.address, "127.0.0.1", "localhost"})
-    for name, app_type in wanted.items():
-        if not (folder / f"{name}.pem").exists() or not (folder / f"{name}.key").exists():
-            issue(state / "authority", name, app_type, names, into=folder)
-    if not (folder / CA_CERTIFICATE).exists():
-        shutil.copy(state / "authority" / CA_CERTIFICATE, folder / CA_CERTIFICATE)
-
-
-def _site_layout(folder: Path, plan: HostPlan) -> SiteLayout:
-    return SiteLayout(
-        site=plan.site,
-        host=plan.host,
-        folder=folder,
-        plan=plan,
-        agent=Node(application=plan.host, host=plan.address, port=plan.port),
-    )
