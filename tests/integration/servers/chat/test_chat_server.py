@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from stayline.domain.errors import RefusedError
 from stayline.lab.customer import Customer
 from stayline.link.messages import chat
+from stayline.link.messages.contact import Append, Appended, Entry, EntryKind, Party
+from stayline.link.messages.interaction import Done, Stop
 from stayline.link.peer import BaseHandler, Peer, read
 from tests.integration.conftest import Database
 from tests.integration.servers.chat.rig import Rig, eventually, running
@@ -246,3 +249,37 @@ def test_a_customer_who_stays_away_ends_the_chat(tmp_path: Path, database: Datab
             assert interaction["state"] == "stopped"
 
     asyncio.run(story())
+
+
+def test_a_stopped_interaction_ends_its_chat(tmp_path: Path, database: Database) -> None:
+    rig = Rig(tmp_path, database.dsn)
+
+    async def story() -> None:
+        async with running(rig, *CORE, "Chat_A_1"):
+            await rig.ready("Chat_A_1")
+            ada = customer(rig.web[:1])
+            await ada.open()
+            await ada.until(lambda c: c.is_ready, 20)
+            other = await rig.link("Ixn_A_1", "Chat_A_2")
+            stop = Stop(interaction=ada.session, reason="spam")
+            await other.request("interaction.stop", stop, Done, key="stop-1")
+            await ada.until(lambda c: c.ended)
+            assert ada.entries[-1].party == "system"
+            # Who is told so late that it writes again gets no further entry.
+            late = await ask_for_refusal(rig, ada.session)
+            assert late == "chat.ended"
+            await other.close()
+
+    asyncio.run(story())
+
+
+async def ask_for_refusal(rig: Rig, session: str) -> str:
+    """What a Chat Server is told that appends to a session that has ended."""
+    link = await rig.link("UCS_A_1", "Chat_A_2")
+    entry = Entry(id="late", kind=EntryKind.MESSAGE, party=Party.CUSTOMER, name="Ada", text="too late")
+    try:
+        with pytest.raises(RefusedError) as caught:
+            await link.request("chat.append", Append(session=session, entry=entry), Appended, key="late")
+    finally:
+        await link.close()
+    return caught.value.refusal.code
