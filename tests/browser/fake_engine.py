@@ -184,10 +184,15 @@ class FakeEngine:
         return len(self._subscribers)
 
     async def login(
-        self, user: str, password: str, place: str = "", media: Sequence[str] = ("chat",)
+        self,
+        user: str,
+        password: str,
+        place: str = "",
+        media: Sequence[str] = ("chat",),
+        source: str = "",
     ) -> None:
         """Password "stayline"."""
-        await self._called("login", user, place)
+        await self._called("login", user, place, source)
         if password != "stayline":
             raise refuse("login.wrong", "The user name or the password is wrong.")
         self.start(place or "Place_01")

@@ -58,7 +58,7 @@ class PageServer:
         self.prepare(engine)
         return engine
 
-    async def _check(self, user: str, password: str) -> None:
+    async def _check(self, user: str, password: str, source: str) -> None:
         if password != "stayline":
             raise refuse("login.wrong", "The user name or the password is wrong.")
 

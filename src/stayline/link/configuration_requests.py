@@ -62,10 +62,10 @@ class ConfigurationRequests:
         """The live link, or None."""
         return self._peer
 
-    async def login(self, user: str, password: str) -> LoggedIn:
-        """Prove a person by password at any Configuration Server, on a link of its own. Raises RefusedError
-        (``auth.failed``, ``auth.busy`` ...) or LinkLostError when none answers."""
-        request = Login(user=user, password=password)
+    async def login(self, user: str, password: str, source: str = "") -> LoggedIn:
+        """Prove a person by password at any Configuration Server, on a link of its own. ``source``: where the
+        person is. Raises RefusedError (``auth.failed``, ``auth.busy`` ...) or LinkLostError when none answers."""
+        request = Login(user=user, password=password, source=source)
         return await self._anywhere("auth.login", request, LoggedIn, token="", key="", timeout=30.0)
 
     async def change(self, operations: list[Operation], reason: str, *, key: str = "") -> ChangeMade:

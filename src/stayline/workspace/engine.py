@@ -78,14 +78,19 @@ class WorkspaceEngine:
     # -- beginning and ending
 
     async def login(
-        self, user: str, password: str, place: str = "", media: Sequence[str] = ("chat",)
+        self,
+        user: str,
+        password: str,
+        place: str = "",
+        media: Sequence[str] = ("chat",),
+        source: str = "",
     ) -> None:
         """See :class:`~stayline.workspace.protocol.Workspace`. Raises RefusedError (wrong password, place
         unknown, ...) or LinkLostError when no Configuration Server answers."""
         day = self._day
         if day.parts.phase is not Phase.OFFLINE:
             raise refuse("workspace.busy", f"{day.parts.user} is logged in here already.")
-        logged_in = await day.configuration.login(user, password)
+        logged_in = await day.configuration.login(user, password, source)
         day.identify(logged_in)
         await day.configuration.start()
         saved = day.keeper.load(day.parts.user)
@@ -348,11 +353,12 @@ class WorkspaceEngine:
         )
 
 
-async def check_password(settings: EngineSettings, user: str, password: str) -> None:
-    """Whether the password is right, without opening a session. Raises RefusedError or LinkLostError."""
+async def check_password(settings: EngineSettings, user: str, password: str, source: str = "") -> None:
+    """Whether the password is right, without opening a session. ``source``: the browser's address.
+    Raises RefusedError or LinkLostError."""
     endpoints = [
         Endpoint(host=a.host, port=a.port, application=a.application) for a in settings.configuration
     ]
     hello = Hello(application=settings.application, type="Workspace", instance=uuid.uuid4().hex)
     client = ConfigurationClient(endpoints, lambda: hello, TlsFiles(ca=settings.authority))
-    await client.login(user, password)
+    await client.login(user, password, source)

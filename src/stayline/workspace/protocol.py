@@ -39,9 +39,15 @@ class Workspace(Protocol):
         ...
 
     async def login(
-        self, user: str, password: str, place: str = "", media: Sequence[str] = ("chat",)
+        self,
+        user: str,
+        password: str,
+        place: str = "",
+        media: Sequence[str] = ("chat",),
+        source: str = "",
     ) -> None:
         """Check the password, then open the agent session. ``place`` empty: the person's default place.
+        ``source``: the address of the person's browser, for which wrong passwords are counted.
 
         Returns as soon as the core confirmed the session, or with the phase still ``connecting`` when no
         proxy could be reached within the login timeout (the engine goes on trying)."""

@@ -9,10 +9,18 @@ from stayline.link.messages.envelope import Identity
 
 
 class Login(msgspec.Struct, kw_only=True):
-    """``auth.login`` -> :class:`LoggedIn`. Allowed on a link opened without a token; the only request that is."""
+    """``auth.login`` -> :class:`LoggedIn`. Allowed on a link opened without a token; the only request that is.
+
+    ``source``: where the person is, when the sender acts for several (a browser's address); failures are counted
+    for it."""
 
     user: str
     password: str
+    source: str = ""
+
+    def __repr__(self) -> str:
+        """Without the password: a repr may end in a traceback or a log."""
+        return f"Login(user={self.user!r})"
 
 
 class LoggedIn(msgspec.Struct, kw_only=True):

@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import structlog
 
@@ -17,8 +18,19 @@ from stayline.store.passwords import nobodys_hash, verify_password
 
 log = structlog.get_logger(__name__)
 
-REMEMBERED_USERS = 10_000
-"""Names whose failures are remembered; of more, the longest untouched is forgotten."""
+REMEMBERED = 20_000
+"""Pairs of name and place whose failures are remembered; of more, the longest untouched is forgotten."""
+
+PLACES_OF_ONE_ADDRESS = 10
+"""A link's address may fail for a user as often as this many places behind it: a Workspace process tells from
+which browser a password comes, and nobody at another browser is to wait for that one's failures; but whoever
+invents browsers gains only this much."""
+
+MAX_USER = 256
+"""Characters of a name that are compared."""
+
+MAX_SOURCE = 64
+"""Characters of the place that a Workspace process names."""
 
 CHECK_SECONDS = 0.05
 """What one check takes, about: from it the time to wait is told to whom the queue has no room for."""
@@ -48,7 +60,7 @@ class Logins:
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="password")
         self._running = asyncio.Semaphore(concurrency)
         self._waiting = 0
-        self._attempts: OrderedDict[str, list[float]] = OrderedDict()
+        self._attempts: OrderedDict[_Key, list[float]] = OrderedDict()
         # Made now, not while somebody waits for the first refusal.
         nobodys_hash()
 
@@ -56,19 +68,22 @@ class Logins:
         """Give the threads back."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def login(self, request: Login) -> LoggedIn:
-        """Raises RefusedError ``auth.failed``, ``auth.throttled`` or ``auth.busy`` (both with
-        ``retry_after``)."""
+    async def login(self, request: Login, address: str = "") -> LoggedIn:
+        """``address``: the host at the other end of the link. Raises RefusedError ``auth.failed``,
+        ``auth.throttled`` or ``auth.busy`` (both with ``retry_after``)."""
         limit = int(self._option("login-queue"))
         if self._waiting >= limit:
             wait = round(limit * CHECK_SECONDS / self._concurrency, 1)
             reason = f"{limit} logins are waiting already."
             raise RefusedError(Refusal(code="auth.busy", reason=reason, retryable=True, retry_after=wait))
-        self._admit(request.user)
+        keys = _keys(request, address)
+        self._admit(request.user, keys)
         self._waiting += 1
         try:
             async with self._running:
-                return await self._check(request)
+                logged_in = await self._check(request)
+                self._forget(keys)
+                return logged_in
         finally:
             self._waiting -= 1
 
@@ -86,7 +101,6 @@ class Logins:
                     code="auth.failed", reason="The user name or the password is wrong.", field="password"
                 )
             )
-        self._attempts.pop(request.user, None)
         identity = Identity(
             user=person.name,
             tenant=person.tenant,
@@ -97,19 +111,50 @@ class Logins:
         log.info("login.done", user=person.name, why="password right")
         return LoggedIn(token=self._signer.sign_identity(identity), identity=identity)
 
-    def _admit(self, user: str) -> None:
-        """Every attempt counts as failed until it succeeds, so that guesses side by side count too."""
+    def _admit(self, user: str, keys: "tuple[_Key, _Key]") -> None:
+        """Every attempt counts as failed until it succeeds, so that guesses side by side count too.
+
+        Failures count for the place they come from, so that nobody can lock out somebody else.
+        """
         now = self._clock()
         window, allowed = self._option("login-failure-window"), int(self._option("login-failures"))
-        recent = [at for at in self._attempts.get(user, ()) if now - at < window]
-        if len(recent) >= allowed:
-            wait = round(max(1.0, recent[0] + window - now), 1)
-            log.warning("login.throttled", user=user[:64], why=f"{len(recent)} failures in {window:g} s")
-            reason = f"Too many wrong passwords for this user; try again in {wait:.0f} s."
-            raise RefusedError(
-                Refusal(code="auth.throttled", reason=reason, retryable=True, retry_after=wait, field="user")
-            )
-        self._attempts[user] = [*recent, now]
-        self._attempts.move_to_end(user)
-        while len(self._attempts) > REMEMBERED_USERS:
+        limits = (allowed, allowed * PLACES_OF_ONE_ADDRESS)
+        recent = [[at for at in self._attempts.get(key, ()) if now - at < window] for key in keys]
+        for attempts, limit in zip(recent, limits, strict=True):
+            if len(attempts) >= limit:
+                raise RefusedError(_throttled(user, len(attempts), attempts[0] + window - now))
+        for key, attempts in zip(keys, recent, strict=True):
+            self._attempts[key] = [*attempts, now]
+            self._attempts.move_to_end(key)
+        while len(self._attempts) > REMEMBERED:
             self._attempts.popitem(last=False)
+
+    def _forget(self, keys: "tuple[_Key, _Key]") -> None:
+        """The right password: the place's failures are forgiven, and counted no longer for its address."""
+        place, address = keys
+        forgiven = self._attempts.pop(place, [])
+        kept = [at for at in self._attempts.get(address, ()) if at not in forgiven]
+        if kept:
+            self._attempts[address] = kept
+        else:
+            self._attempts.pop(address, None)
+
+
+class _Key(NamedTuple):
+    """Whose failures, and from where; ``source`` None: from the whole address."""
+
+    user: str
+    address: str
+    source: str | None
+
+
+def _keys(request: Login, address: str) -> tuple[_Key, _Key]:
+    user = request.user[:MAX_USER]
+    return _Key(user, address, request.source[:MAX_SOURCE]), _Key(user, address, None)
+
+
+def _throttled(user: str, failures: int, left: float) -> Refusal:
+    wait = round(max(1.0, left), 1)
+    log.warning("login.throttled", user=user[:64], why=f"{failures} failures")
+    reason = f"Too many wrong passwords for this user from here; try again in {wait:.0f} s."
+    return Refusal(code="auth.throttled", reason=reason, retryable=True, retry_after=wait, field="user")

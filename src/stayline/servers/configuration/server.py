@@ -276,10 +276,10 @@ class ConfigurationServer:
         )
         return ChangeMade(revision)
 
-    async def login(self, request: Login) -> LoggedIn:
+    async def login(self, peer: Peer, request: Login) -> LoggedIn:
         """``auth.login``."""
         assert self.logins is not None, "nobody can connect before the configuration is known"
-        return await self.logins.login(request)
+        return await self.logins.login(request, peer.remote_address.rpartition(":")[0])
 
     async def history(self, peer: Peer, request: GetChangeHistory) -> list[ChangeRecord]:
         """``config.history``."""
@@ -322,7 +322,7 @@ class LinkHandler(BaseHandler):
             case "config.read":
                 return self._server.read(peer, request.read(Read))
             case "auth.login":
-                return await self._server.login(request.read(Login))
+                return await self._server.login(peer, request.read(Login))
             case "config.change":
                 return await self._server.change(peer, request.read(Change), request.key)
             case "config.history":

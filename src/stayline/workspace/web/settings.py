@@ -11,7 +11,8 @@ EngineFactory = Callable[[str], Workspace]
 """User name -> an engine for that user, neither logged in nor restored yet."""
 
 PasswordCheck = Callable[[str, str, str], Awaitable[None]]
-"""(user, password, browser's address): returns when right, raises RefusedError when wrong, LinkLostError when nobody answered."""
+"""(user, password, browser's address): returns when right, raises RefusedError when wrong, LinkLostError when nobody
+answered."""
 
 
 @dataclass(frozen=True, kw_only=True)

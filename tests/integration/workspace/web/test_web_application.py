@@ -46,6 +46,12 @@ def desk_of(client: httpx.Client) -> tuple[str, dict[str, str]]:
     return key[1], {"X-CSRF-Token": token[1], "X-Page": key[1], "HX-Request": "true"}
 
 
+def test_the_browsers_address_goes_with_the_password(server: PageServer) -> None:
+    with client_of(server) as client:
+        login(client)
+    assert server.engines["agent01"].calls[0] == ("login", "agent01", "", "127.0.0.1")
+
+
 def test_login_opens_the_desk_and_every_answer_is_guarded(server: PageServer) -> None:
     with client_of(server) as client:
         assert client.get("/desk").headers["location"] == "/login"

@@ -12,7 +12,7 @@ from stayline.domain.objects import ConfigObject, ObjectType
 from stayline.domain.options import default_of
 from stayline.link.messages.configuration import LoggedIn, Login
 from stayline.link.tokens import TokenSigner, create_signing_keys
-from stayline.servers.configuration.logins import Logins
+from stayline.servers.configuration.logins import PLACES_OF_ONE_ADDRESS, Logins
 
 PEOPLE = {
     name: ConfigObject(
@@ -132,3 +132,42 @@ def test_failures_pause_a_user_for_a_while_guesses_side_by_side_count(tmp_path: 
         logins.close()
 
     asyncio.run(play())
+
+
+def test_failures_elsewhere_do_not_lock_anybody_out(tmp_path: Path) -> None:
+    async def play() -> None:
+        logins = made(tmp_path, Checker(), Clock())
+        for address, source in (("192.0.2.1", ""), ("192.0.2.2", "198.51.100.7")):
+            for i in range(5):
+                guess = Login(user="ann", password=f"guess {i}", source=source)
+                assert (await refusal_of(logins.login(guess, address))).code == "auth.failed"
+            more = Login(user="ann", password="ann", source=source)
+            assert (await refusal_of(logins.login(more, address))).code == "auth.throttled"
+        # Ann herself, from her own machine, and at another browser of the same Workspace process.
+        for address, source in (("192.0.2.3", ""), ("192.0.2.2", "198.51.100.8")):
+            right = Login(user="ann", password="ann", source=source)
+            assert (await logins.login(right, address)).identity.user == "ann"
+        logins.close()
+
+    asyncio.run(play())
+
+
+def test_who_invents_places_is_stopped_by_the_address(tmp_path: Path) -> None:
+    async def play() -> None:
+        checker = Checker()
+        logins = made(tmp_path, checker, Clock())
+        for i in range(5 * PLACES_OF_ONE_ADDRESS):
+            await refusal_of(
+                logins.login(Login(user="ann", password="?", source=f"invented {i}"), "192.0.2.1")
+            )
+        assert len(checker.seen) == 5 * PLACES_OF_ONE_ADDRESS
+        last = Login(user="ann", password="?", source="invented again")
+        assert (await refusal_of(logins.login(last, "192.0.2.1"))).code == "auth.throttled"
+        assert len(checker.seen) == 5 * PLACES_OF_ONE_ADDRESS
+        logins.close()
+
+    asyncio.run(play())
+
+
+def test_a_password_is_in_no_repr() -> None:
+    assert "hunter2" not in repr(Login(user="ann", password="hunter2"))
