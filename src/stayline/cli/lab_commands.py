@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from stayline.cli.drill_commands import drill, load
+
 app = typer.Typer(
     help="Two whole sites on this machine, to look at, to try out and to break.", no_args_is_help=True
 )
@@ -15,9 +17,8 @@ State = Annotated[
 ]
 
 
-@app.callback()
-def lab() -> None:
-    """Keep ``up`` a sub-command, also while it is the only one."""
+app.command()(drill)
+app.command(hidden=True)(load)
 
 
 @app.command()

@@ -55,7 +55,6 @@ class _Chat:
     task: asyncio.Task[None] | None = None
     answered: set[str] = field(default_factory=set)
     finish_at: float | None = None
-    sent: int = 0
 
 
 class SyntheticAgent:
@@ -87,6 +86,7 @@ class SyntheticAgent:
         self._task: asyncio.Task[None] | None = None
         self._unsubscribe: Callable[[], None] | None = None
         self._sending = True
+        self._answers = 0
 
     # -- life
 
@@ -253,8 +253,9 @@ class SyntheticAgent:
         if not self._sending:
             return
         self.engine.mark_read(interaction)
-        chat.sent += 1
-        if await self._try("send", self.engine.send(interaction, f"{self.user} answers #{chat.sent}")):
+        # Numbered over all chats and times: a checker finds a message that was stored twice by its text.
+        self._answers += 1
+        if await self._try("send", self.engine.send(interaction, f"{self.user} answers #{self._answers}")):
             chat.answered.update(question)
 
     async def _finish(self, card: InteractionCard) -> None:
