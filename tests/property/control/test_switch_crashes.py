@@ -235,8 +235,8 @@ def modelled_doors(monkeypatch: pytest.MonkeyPatch) -> dict[str, World]:
     return current
 
 
-def switch_until_done(world: World, mode: Mode, path: Path) -> int:
-    """Give the same command again after each crash; returns how many it took."""
+def switch_until_done(world: World, mode: Mode, path: Path, then: Mode | None = None) -> int:
+    """Give the same command again after each crash (in mode ``then``, if given); returns how many it took."""
     for attempt in range(1, 4):
         engine = SwitchEngine(
             FusedJournal(path, world), {s: ModelHost(world, s) for s in world.role}, ModelCentre(world)
@@ -246,6 +246,7 @@ def switch_until_done(world: World, mode: Mode, path: Path) -> int:
                 engine.switch(Request(target="Site_B", mode=mode, reason="r", by="o"), lambda _: None)
             )
         except Crash:
+            mode = then or mode
             continue
         except RefusedError as error:
             # Killed between the last step and the answer: the site is there already.
@@ -286,6 +287,21 @@ def test_killed_anywhere_the_same_command_ends_it(
         crashes += 1
     assert world.fuse > 0
     assert crashes > 20
+
+
+def test_killed_anywhere_a_planned_switch_may_be_ended_by_force(
+    modelled_doors: dict[str, World], tmp_path: Path
+) -> None:
+    """The model's ``promote`` refuses to stand beside a primary that could have been stopped."""
+    for fuse in range(1, 200):
+        world = modelled_doors["world"] = World(fuse)
+        switch_until_done(world, Mode.PLANNED, tmp_path / f"{fuse}.jsonl", Mode.FORCED)
+        check(world)
+        assert world.role["Site_A"] is DatabaseRole.REPLICA
+        if world.fuse > 0:
+            break
+    assert fuse > 20
+    assert world.fuse > 0
 
 
 def test_a_planned_switch_that_cannot_close_the_old_doors_is_taken_back(

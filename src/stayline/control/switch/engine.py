@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from stayline.control.switch.journal import Event, Journal, Record
 from stayline.control.switch.run import Centre, Host, Run, status_or_none
-from stayline.control.switch.steps import STEPS, undo_stop
+from stayline.control.switch.steps import FENCED, STEPS, undo_stop
 from stayline.domain.errors import RefusedError, StaylineError, refuse
 from stayline.domain.switchover import (
     PLAN,
@@ -157,7 +157,8 @@ class SwitchEngine:
         except StaylineError as error:
             if run.forced and RULES[step].optional_when_forced:
                 evidence = f"not possible: {error.refusal.reason}"
-                facts = {"stopped_at": str(time.time())} if step is Step.STOP else {}
+                stopped = {"stopped_at": str(time.time()), FENCED: "not possible"}
+                facts = stopped if step is Step.STOP else {}
                 self._record(run, step, Event.SKIPPED, began, evidence, facts)
                 return say(StepState.SKIPPED, evidence)
             await self._failed(run, step, began, error)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
+import structlog
 
 from stayline.control.switch.run import CORE, FRONT, Run, answers, processes, status_or_none
 from stayline.domain.errors import StaylineError, refuse
@@ -19,6 +20,11 @@ from stayline.link.messages.control import DatabaseRole, DemotionToken, HostStat
 SECTION = "interaction-workspace"
 KEY = "disaster-recovery.eservices-site"
 _INTERACTION = frozenset({ApplicationType.INTERACTION_SERVER})
+
+FENCED = "fenced"
+"""The fact that the old site was told (or could not be told) to stop its database as well."""
+
+log = structlog.get_logger(__name__)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +80,7 @@ async def stop(run: Run) -> Outcome:
     why = f"site switch to {run.target}: {run.request.reason}"
     if run.forced:
         await run.old.fence(why)
+        facts[FENCED] = "yes"
         return Outcome(evidence=f"{run.source} is fenced: servers and database stopped", facts=facts)
     names = run.names(run.source, CORE | FRONT)
     await run.old.stop(names, why)
@@ -119,7 +126,9 @@ async def database(run: Run) -> Outcome:
     request = run.request
     run.say(StepState.ACTING)
     token: DemotionToken | None = None
-    if not run.forced and not await _already_promoted(run):
+    if run.forced:
+        await _fence_late(run)
+    elif not await _already_promoted(run):
         token = await run.old.demote(f"site switch to {run.target}: {request.reason}")
     await run.new.promote(
         run.epoch, run.target, token, forced=run.forced, reason=request.reason, by=request.by
@@ -142,6 +151,17 @@ async def database(run: Run) -> Outcome:
         evidence=f"{run.target} is primary, epoch {run.epoch}; replayed exactly to {token.lsn} of {run.source}",
         facts={"proof": token.lsn},
     )
+
+
+async def _fence_late(run: Run) -> None:
+    """A plan that began as a planned one has stopped the old site's servers, not its database: nobody may promote
+    beside a primary that could still be stopped."""
+    if FENCED in run.facts:
+        return
+    try:
+        await run.old.fence(f"site switch to {run.target}: {run.request.reason}")
+    except StaylineError as error:
+        log.warning("switch.not_fenced", site=run.source, why=error.refusal.reason)
 
 
 async def _already_promoted(run: Run) -> bool:
