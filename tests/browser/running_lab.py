@@ -14,6 +14,7 @@ import msgspec
 import psutil
 
 from stayline.control.host.run_file import read_run_file, run_file_path
+from stayline.link.messages.control import CentreStatus
 
 STAYLINE = [sys.executable, "-m", "stayline.cli.main"]
 
@@ -56,12 +57,35 @@ class RunningLab:
 
     def pid(self, application: str) -> int:
         """Pid of a server that runs now."""
-        site = "Site_" + application.split("_")[-2]
+        site = "Site_" + re.findall(r"_([AB])(?:_|$)", application)[-1]
         return read_run_file(run_file_path(self.state / site)).processes[application].pid
 
     def kill(self, application: str) -> None:
         """SIGKILL."""
         os.kill(self.pid(application), signal.SIGKILL)
+
+    def kill_database(self, site: str) -> None:
+        """SIGKILL the postmaster of a site."""
+        told = msgspec.json.decode(self.operator("site", "status", "--json"), type=CentreStatus)
+        host = next(one.host for one in told.sites if one.site == site)
+        assert host is not None
+        assert host.database is not None
+        os.kill(host.database.pid, signal.SIGKILL)
+
+    def kill_host(self, name: str) -> None:
+        """SIGKILL a host agent; the lab starts it again."""
+        children = psutil.Process(self._process.pid).children(recursive=False)
+        next(one for one in children if "host" in one.cmdline() and name in one.cmdline()).kill()
+
+    def wait_streaming(self, seconds: float = 60.0) -> None:
+        """Until both hosts answer and the replica follows: what a planned switch needs."""
+        deadline = time.monotonic() + seconds
+        while True:
+            told = msgspec.json.decode(self.operator("site", "status", "--json"), type=CentreStatus)
+            if not told.warnings:
+                return
+            assert time.monotonic() < deadline, told.warnings
+            time.sleep(0.1)
 
     def kill_workspace(self) -> None:
         """SIGKILL the process that serves the agents' page; the lab starts it again."""

@@ -3,6 +3,8 @@
 Nothing is lost, nothing is shown twice, no page is reloaded.
 """
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,34 +108,104 @@ def begin(chromium: Browser, lab: RunningLab) -> Conversation:
     return talk
 
 
-def test_a_chat_goes_on_through_every_failure_and_both_site_switches(
-    chromium: Browser, lab: RunningLab
-) -> None:
-    talk = begin(chromium, lab)
+@pytest.fixture(scope="module")
+def talk(chromium: Browser, lab: RunningLab) -> Iterator[Conversation]:
+    """A chat that all tests of this module go on with; at the end neither page has ever been reloaded."""
+    conversation = begin(chromium, lab)
+    yield conversation
+    conversation.agent.close()
+    conversation.customer.close()
+
+
+def goes_on(talk: Conversation, after: str) -> None:
+    """A message each way, and every control works."""
+    talk.customer_says(f"customer after {after}")
+    talk.agent_says(f"agent after {after}")
+    talk.unrestricted()
+    for page in (talk.agent, talk.customer):
+        assert page.evaluate("window.neverReloaded") is True, "a page was reloaded"
+
+
+def test_a_chat_is_accepted_and_goes_both_ways(talk: Conversation) -> None:
     talk.agent_says("Hello Hanna, which tent is it?")
     talk.customer_says("The Lark 2.")
     talk.picture("chatting")
 
-    victims = [talk.connected_to(1), talk.connected_to(2), talk.connected_to(3)]
-    victims += [lab.primary("Ixn_A"), lab.primary("UCS_A")]
-    for victim in victims:
-        lab.kill(victim)
-        talk.customer_says(f"customer after {victim}")
-        talk.agent_says(f"agent after {victim}")
-        talk.unrestricted()
-    talk.picture("after-kills")
 
-    for site in ("Site_B", "Site_A"):
-        talk.agent.locator("[data-reply]").press_sequentially(f"typed before {site} ")
-        lab.operator("site", "switch", site, "--planned", "--reason", "a test")
-        expect(talk.agent.locator("#frag-status .link-site")).to_contain_text(site, timeout=WAIT)
-        talk.unrestricted()
-        expect(talk.agent.locator("[data-reply]")).to_have_value(f"typed before {site} ")
-        talk.agent.locator("[data-reply]").fill("")
-        talk.agent_says(f"agent at {site}")
-        talk.customer_says(f"customer at {site}")
-        talk.picture(f"at-{site}")
+@pytest.mark.parametrize("place", [1, 2, 3], ids=["interaction-proxy", "ucs-proxy", "chat-server"])
+def test_the_server_that_the_status_bar_names_is_killed(
+    lab: RunningLab, talk: Conversation, place: int
+) -> None:
+    victim = talk.connected_to(place)
+    lab.kill(victim)
+    goes_on(talk, victim)
 
+
+@pytest.mark.parametrize("pair", ["Ixn_A", "UCS_A"])
+def test_a_primary_of_the_core_is_killed(lab: RunningLab, talk: Conversation, pair: str) -> None:
+    victim = lab.primary(pair)
+    lab.kill(victim)
+    goes_on(talk, victim)
+
+
+@pytest.mark.parametrize("victim", ["Config_A", "SCS_A"])
+def test_a_server_of_the_management_is_killed(lab: RunningLab, talk: Conversation, victim: str) -> None:
+    lab.kill(victim)
+    goes_on(talk, victim)
+
+
+@pytest.mark.parametrize("site", ["Site_B", "Site_A"], ids=["replica", "primary"])
+def test_a_database_is_killed(lab: RunningLab, talk: Conversation, site: str) -> None:
+    lab.kill_database(site)
+    goes_on(talk, f"the database of {site}")
+
+
+def test_a_host_agent_is_killed_and_its_servers_live_on(lab: RunningLab, talk: Conversation) -> None:
+    before = lab.pid("Ixn_A_1")
+    lab.kill_host("host_a")
+    goes_on(talk, "host_a")
+    assert lab.pid("Ixn_A_1") == before
+
+
+@pytest.mark.parametrize("site", ["Site_B", "Site_A"])
+def test_the_site_is_switched_and_what_is_typed_stays(lab: RunningLab, talk: Conversation, site: str) -> None:
+    lab.wait_streaming()
+    talk.agent.locator("[data-reply]").press_sequentially(f"typed before {site} ")
+    lab.operator("site", "switch", site, "--planned", "--reason", "a test")
+    expect(talk.agent.locator("#frag-status .link-site")).to_contain_text(site, timeout=WAIT)
+    talk.unrestricted()
+    expect(talk.agent.locator("[data-reply]")).to_have_value(f"typed before {site} ")
+    talk.agent.locator("[data-reply]").fill("")
+    goes_on(talk, f"the switch to {site}")
+    talk.picture(f"at-{site}")
+
+
+def test_the_customer_reloads_the_page(talk: Conversation) -> None:
+    talk.customer.reload()
+    talk.customer.evaluate("window.neverReloaded = true")
+    goes_on(talk, "a reload of the customer's page")
+
+
+def test_restricted_mode_says_what_is_limited_and_sending_goes_on(
+    lab: RunningLab, talk: Conversation
+) -> None:
+    """Both Interaction Servers are frozen: their link is silent, the Chat Server lives."""
+    frozen = [lab.pid(name) for name in ("Ixn_A_1", "Ixn_A_2")]
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        expect(talk.agent.locator("#frag-banner")).to_contain_text("since", timeout=WAIT)
+        expect(talk.agent.locator("#act-transfer")).to_have_attribute("aria-disabled", "true", timeout=WAIT)
+        talk.customer_says("customer while the Interaction Server is frozen")
+        talk.agent_says("agent while the Interaction Server is frozen")
+        talk.picture("restricted")
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+    goes_on(talk, "the thaw")
+
+
+def test_the_workspace_process_is_killed_and_the_page_comes_back(lab: RunningLab, talk: Conversation) -> None:
     talk.agent.locator("[data-reply]").press_sequentially("typed before ")
     lab.kill_workspace()
     talk.agent.locator("[data-reply]").press_sequentially("and after the kill")
@@ -143,12 +215,10 @@ def test_a_chat_goes_on_through_every_failure_and_both_site_switches(
     talk.unrestricted()
     expect(talk.agent.locator("[data-reply]")).to_have_value("typed before and after the kill")
     talk.agent.locator("[data-reply]").fill("")
-    talk.agent_says("agent after the Workspace")
+    goes_on(talk, "the Workspace process")
 
+
+def test_the_chat_is_ended_and_marked_done(talk: Conversation) -> None:
     talk.agent.click("#act-end")
     talk.agent.click("#act-done:not([aria-disabled])", timeout=WAIT)
     expect(talk.agent.locator(".work h1")).to_have_text("Nothing open", timeout=WAIT)
-    assert talk.agent.evaluate("window.neverReloaded") is True
-    assert talk.customer.evaluate("window.neverReloaded") is True
-    talk.agent.close()
-    talk.customer.close()
