@@ -35,6 +35,12 @@ class Prune(NamedTuple):
     limit: int = 5_000
 
 
+class Pruned(NamedTuple):
+    """How many results were forgotten; as many as the limit: there may be more."""
+
+    rows: int
+
+
 class HeldBack(NamedTuple):
     """``session`` refused ``interaction`` at ``at``."""
 
@@ -104,6 +110,7 @@ async def take_over(connection: Connection, item: TakeOver) -> Loaded:
     )
 
 
-async def prune(connection: Connection, item: Prune) -> None:
+async def prune(connection: Connection, item: Prune) -> Pruned:
     """Forget old results of requests."""
-    await connection.execute(_PRUNE, item.before, item.limit)
+    done = await connection.execute(_PRUNE, item.before, item.limit)
+    return Pruned(int(done.rpartition(" ")[2]))

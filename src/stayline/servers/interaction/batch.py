@@ -6,10 +6,10 @@ from typing import TypeAlias
 from stayline.domain.errors import Refusal
 from stayline.store.database import Connection
 from stayline.store.interaction import Write, Written, write_batch
-from stayline.store.interaction_state import Loaded, Prune, TakeOver, prune, take_over
+from stayline.store.interaction_state import Loaded, Prune, Pruned, TakeOver, prune, take_over
 
 Item: TypeAlias = Write | TakeOver | Prune
-Outcome: TypeAlias = Written | Loaded
+Outcome: TypeAlias = Written | Loaded | Pruned
 
 
 async def execute(connection: Connection, items: Sequence[Item]) -> list[Outcome | Refusal]:
@@ -23,6 +23,5 @@ async def execute(connection: Connection, items: Sequence[Item]) -> list[Outcome
         elif isinstance(item, TakeOver):
             outcomes.append(await take_over(connection, item))
         else:
-            await prune(connection, item)
-            outcomes.append(Written(()))
+            outcomes.append(await prune(connection, item))
     return outcomes

@@ -23,7 +23,7 @@ from stayline.servers.interaction.tenure import Tenure
 from stayline.store.database import open_pool
 from stayline.store.election import Term
 from stayline.store.interaction import Write, Written
-from stayline.store.interaction_state import RESULT_SECONDS, Loaded, Prune, TakeOver
+from stayline.store.interaction_state import RESULT_SECONDS, Loaded, Prune, Pruned, TakeOver
 from stayline.store.writer import GroupWriter
 
 READERS = 4
@@ -186,10 +186,18 @@ class InteractionService:
                 return
             self._tenure.model.forget_results(before)
             try:
-                await self._writer.submit(Prune(before))
+                await self._prune(self._writer, before)
             except RefusedError as error:
                 # Busy: the next round prunes them. Fenced: the term is over.
                 log.info("results.not_pruned", why=error.refusal.reason)
+
+    async def _prune(self, writer: GroupWriter[Item, Outcome], before: float) -> None:
+        """All that is old, a little at a time: a busy centre makes more of it in a minute than one statement takes."""
+        item = Prune(before)
+        while True:
+            pruned = await writer.submit(item)
+            if not isinstance(pruned, Pruned) or pruned.rows < item.limit:
+                return
 
 
 class _Commits:

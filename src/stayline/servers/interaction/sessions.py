@@ -117,7 +117,11 @@ class Sessions:
 
     def attach(self, session: AgentSession, channel: Channel, why: str) -> None:
         """``channel`` carries the session now; the one that did is told. The caller holds the agent's lock."""
+        carried = channel.session
         before = self._channels.bind(channel, session.id)
+        if carried and carried != session.id:
+            # The agent went over to another session on the same link: nobody holds the first one any more.
+            self._background.spawn("session-lost", partial(self._lose, carried))
         if before is not None and before.is_open:
             before.tell("session.ended", SessionEnded(session=session.id, code="session.taken", why=why))
         self._timers.disarm(_timer(session.id))
@@ -150,9 +154,18 @@ class Sessions:
         self._background.spawn("requeue", partial(self._requeue, interaction, event, actor))
 
     async def requeue_all(self, session: str, event: Event, actor: str) -> None:
-        """Put everything that a closed session has back into its queues."""
+        """Put everything that a closed session has back into its queues; what cannot be yet, in the background."""
         held = self._ledger.model.held_by(session)
-        await asyncio.gather(*(self._requeue(interaction, event, actor) for interaction in held))
+        await asyncio.gather(*(self._requeue_or_later(interaction, event, actor) for interaction in held))
+
+    async def _requeue_or_later(self, interaction: Interaction, event: Event, actor: str) -> None:
+        try:
+            await self._requeue(interaction, event, actor)
+        except RefusedError as error:
+            if error.refusal.retryable:
+                self.requeue(interaction, event, actor)
+            # Otherwise it ended, or moved on, in the meantime.
+            log.info("session.not_requeued", interaction=interaction.id, why=error.refusal.reason)
 
     async def _requeue(self, interaction: Interaction, event: Event, actor: str) -> None:
         command = Command(
@@ -162,13 +175,7 @@ class Sessions:
             term=self._ledger.term,
             session=interaction.session,
         )
-        try:
-            await self._ledger.apply(interaction.id, lambda _: command)
-        except RefusedError as error:
-            if error.refusal.retryable:
-                self.requeue(interaction, event, actor)
-            # Otherwise it ended, or moved on, in the meantime.
-            log.info("session.not_requeued", interaction=interaction.id, why=error.refusal.reason)
+        await self._ledger.apply(interaction.id, lambda _: command)
 
     async def _set_media(
         self, id: str, media: list[str], ready: bool, reason: str, result: RequestResult | None
