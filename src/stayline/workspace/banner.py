@@ -1,5 +1,8 @@
 """The banner's words: what is wrong, since when, what is limited, what happens next. Pure, and always
-true."""
+true.
+
+It is written for agents: names of servers and the words of errors are in ``Banner.detail``, for whoever helps them.
+"""
 
 from stayline.link.messages.interaction import Ownership
 from stayline.workspace.view import Banner, BannerKind, InteractionCard, LinksView, LinkView, Phase
@@ -24,14 +27,24 @@ def banner_of(
         )
     link = links.interaction
     if phase is Phase.RESTRICTED:
-        text = f"The Interaction Server cannot be used: {_sentence(link.why)} {_limits(links, cards)}"
+        text = f"{_what_is_away(link)} {_limits(links, cards)}"
         return _with_next(BannerKind.WARNING, text, since, link, trying)
     if phase is Phase.CONNECTING:
-        text = f"Connecting to the Interaction Server. {_sentence(link.why)}".strip()
+        text = "Connecting to the Interaction Server. No interactions reach you until then."
         return _with_next(BannerKind.INFO, text, since or link.since, link, trying)
     if phase is Phase.READY:
         return _minor(links, cards)
     return None
+
+
+def _what_is_away(link: LinkView) -> str:
+    if link.up:
+        return "The connection to the Interaction Server is back and your interactions are being confirmed."
+    if link.connected:
+        return "The Interaction Server does not answer at the moment."
+    if link.application or link.next_attempt_at:
+        return "The connection to the Interaction Server is lost."
+    return "There is no Interaction Server to connect to."
 
 
 def _limits(links: LinksView, cards: list[InteractionCard]) -> str:
@@ -50,12 +63,14 @@ def _limits(links: LinksView, cards: list[InteractionCard]) -> str:
 def _minor(links: LinksView, cards: list[InteractionCard]) -> Banner | None:
     """The core works, something beside it does not."""
     if not links.contact.up:
-        text = f"Contacts and history cannot be used: {_sentence(links.contact.why)}"
+        text = "Contacts and history cannot be used at the moment. Everything else works."
         return _with_next(BannerKind.INFO, text, links.contact.since, links.contact, "")
     chatting = any(card.media == "chat" and card.online for card in cards)
     down = next((link for link in links.chats if not link.up), None)
     if down is not None and chatting:
-        text = f"Chat messages cannot be sent: {_sentence(down.why)} What you have sent is kept."
+        text = (
+            "Chat messages cannot be delivered at the moment. What you have sent is kept and delivered later."
+        )
         return _with_next(BannerKind.WARNING, text, down.since, down, "")
     return None
 
@@ -66,10 +81,18 @@ def _with_next(kind: BannerKind, text: str, since: float, link: LinkView, trying
     elif link.next_attempt_at:
         following, at = "The next attempt starts by itself; nothing you typed is lost.", link.next_attempt_at
     elif link.application:
-        following, at = f"Trying {link.application} now.", 0.0
+        following, at = "The next server is being tried; nothing you typed is lost.", 0.0
     else:
         following, at = "It goes on by itself as soon as the configuration allows it.", 0.0
-    return Banner(kind=kind, text=text, since=since, next=following, next_at=at)
+    return Banner(kind=kind, text=text, since=since, next=following, next_at=at, detail=_detail(link))
+
+
+def _detail(link: LinkView) -> str:
+    if link.up:
+        return f"Connected to {link.application}."
+    return " ".join(
+        part for part in (link.application and f"{link.application}:", _sentence(link.why)) if part
+    )
 
 
 def _sentence(text: str) -> str:

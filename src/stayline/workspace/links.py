@@ -108,11 +108,11 @@ class PoolLink:
         view = self.view
         why = view.why
         if self.core_away is not None:
-            application = view.node.application if view.node else ""
-            why = f"{application} is connected, but its core is away: {self.core_away.why}"
+            why = f"connected, but its core is away: {self.core_away.why}"
         return LinkView(
             name=self.name,
             up=self.up,
+            connected=self.peer is not None,
             application=view.node.application if view.node else "",
             site=self.site,
             since=self._changed_at,

@@ -165,9 +165,9 @@ def view_of(parts: Parts) -> WorkspaceView:
     over = parts.session.over
     trying = ""
     if parts.interaction.up and not parts.session.confirmed:
-        trying = f"{links.interaction.application} is connected; the core is confirming your interactions."
+        trying = "The Interaction Server is confirming them; nothing you typed is lost."
     elif parts.interaction.core_away is not None:
-        trying = f"{links.interaction.application} restores your session as soon as its core is back."
+        trying = "Your session is restored by itself as soon as it answers; nothing you typed is lost."
     banner = banner_of(
         parts.phase,
         links,

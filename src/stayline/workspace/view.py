@@ -33,7 +33,8 @@ class Phase(enum.StrEnum):
 class LinkView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One link, in words for the status bar.
 
-    ``up`` is true only when requests work (a proxy whose core is away counts as down, with ``why``).
+    ``up`` is true only when requests work (a proxy whose core is away counts as down, with ``why``);
+    ``connected`` also while the server is there and only what is behind it is away.
     ``application`` is what it is connected to or tries now; ``since`` when ``up`` last changed;
     ``next_attempt_at`` when the next attempt starts (0: one is under way, or up). ``attempts`` failed ones
     since it was last up.
@@ -41,6 +42,7 @@ class LinkView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     name: str
     up: bool
+    connected: bool = False
     application: str = ""
     site: str = ""
     since: float = 0.0
@@ -74,13 +76,14 @@ class BannerKind(enum.StrEnum):
 
 class Banner(msgspec.Struct, frozen=True, kw_only=True):
     """What is wrong, since when, what is limited (``text``), what happens next and when (``next``,
-    ``next_at``)."""
+    ``next_at``), all in an agent's words; ``detail`` is the technical reason."""
 
     kind: BannerKind
     text: str
     since: float
     next: str = ""
     next_at: float = 0.0
+    detail: str = ""
 
 
 class NoticeView(msgspec.Struct, frozen=True, kw_only=True):

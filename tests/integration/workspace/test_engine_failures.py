@@ -62,7 +62,7 @@ def test_a_node_that_refuses_with_a_time_is_asked_again_only_then(tmp_path: Path
         assert engine.view.phase is Phase.CONNECTING
         banner = engine.view.banner
         assert banner is not None
-        assert "Full." in banner.text
+        assert "Full." in banner.detail
         assert started + 0.5 < banner.next_at < started + 2.0
         for server in world.of(PROXY, "Site_A"):
             server.refuses = None
@@ -120,7 +120,7 @@ def test_the_whole_pool_down_then_back(tmp_path: Path) -> None:
         banner = engine.view.banner
         assert banner is not None
         assert banner.next_at == engine.view.links.interaction.next_attempt_at
-        await until(lambda: "closed" in (engine.view.banner.text if engine.view.banner else ""), "says why")
+        await until(lambda: "closed" in (engine.view.banner.detail if engine.view.banner else ""), "says why")
         await world.servers["IxnProxy_A_2"].open()
         await until(lambda: engine.view.phase is Phase.READY, "restored")
         assert card_of(engine, number).confirmed

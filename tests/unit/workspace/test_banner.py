@@ -64,10 +64,45 @@ def test_restricted_mode_says_what_is_limited(cards: list[InteractionCard], says
     found = banner(Phase.RESTRICTED, links(interaction=AWAY), cards)
     assert found is not None
     assert found.kind is BannerKind.WARNING
-    assert "The port is closed." in found.text
+    assert found.detail == "The port is closed."
     assert says in found.text
     assert found.since == 40.0
     assert found.next_at == 50.0
+
+
+@pytest.mark.parametrize(
+    ("link", "first"),
+    [
+        (AWAY, "The connection to the Interaction Server is lost."),
+        (
+            LinkView(
+                name="Interaction Server",
+                up=False,
+                connected=True,
+                application="IxnProxy_A_3",
+                why="connected, but its core is away: Ixn_A_2: addp: nothing heard for 4.1 s (timeout 2 s)",
+            ),
+            "The Interaction Server does not answer at the moment.",
+        ),
+        (
+            LinkView(name="Interaction Server", up=True, connected=True, application="IxnProxy_A_3"),
+            "The connection to the Interaction Server is back and your interactions are being confirmed.",
+        ),
+        (
+            LinkView(name="Interaction Server", up=False, why="no cluster carries site 'X'"),
+            "There is no Interaction Server to connect to.",
+        ),
+    ],
+)
+def test_the_first_sentence_is_for_agents_and_the_reason_for_who_helps_them(
+    link: LinkView, first: str
+) -> None:
+    found = banner(Phase.RESTRICTED, links(interaction=link), [card()])
+    assert found is not None
+    assert found.text.startswith(first)
+    for word in ("IxnProxy", "addp", "core", "timeout", "Ixn_A", "cluster", "port"):
+        assert word not in found.text + found.next, word
+    assert link.why.rpartition(": ")[2].lower() in found.detail.lower()
 
 
 def test_an_ended_chat_does_not_promise_chatting() -> None:
@@ -87,7 +122,8 @@ def test_an_attempt_under_way_names_its_server() -> None:
     trying = LinkView(name="Interaction Server", up=False, application="IxnProxy_A_2", why="reset")
     found = banner(Phase.CONNECTING, links(interaction=trying), [])
     assert found is not None
-    assert found.next == "Trying IxnProxy_A_2 now."
+    assert "next server is being tried" in found.next
+    assert found.detail == "IxnProxy_A_2: Reset."
 
 
 def test_blocked_waits_for_the_configuration() -> None:
@@ -114,4 +150,4 @@ def test_minor_links_are_told_while_the_core_works() -> None:
     assert banner(Phase.READY, links(chat=chat), []) is None
     found = banner(Phase.READY, links(chat=chat), [card(chat_up=False)])
     assert found is not None
-    assert "cannot be sent" in found.text
+    assert "cannot be delivered" in found.text

@@ -103,6 +103,8 @@ def link_words(link: LinkView, what: str) -> str:
     """A sentence about one link, for its tooltip."""
     if link.up:
         return f"{what}: connected to {link.application}"
+    if link.connected:
+        return f"{what}: {link.application} is {link.why}"
     tried = f", trying {link.application}" if link.application else ""
     return f"{what}: not connected{tried}. {link.why}".strip()
 
