@@ -19,7 +19,7 @@ from stayline.servers.interaction.timers import Timers
 from stayline.store.interaction import Write, Written
 from stayline.store.interaction_state import Loaded
 
-from .desk import Desk, events
+from .desk import Desk
 
 BUSY = Refusal(code="store.busy", reason="10000 changes already wait to be committed.", retryable=True)
 
@@ -91,22 +91,24 @@ async def turns(count: int) -> None:
         await asyncio.sleep(0)
 
 
-def test_what_a_closed_session_had_goes_back_after_any_number_of_refusals(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def link() -> Channel:
+    identity = Identity(user="ann", tenant="T", display_name="", roles=[], expires=0.0)
+    return Channel(cast(Any, SimpleNamespace(event=lambda *_, **__: None)), 1, identity, "Workspace")
+
+
+def test_a_lost_link_is_recorded_after_any_number_of_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background_module, "RETRY_SECONDS", 0.0)
 
     async def scenario() -> None:
-        floor = Floor(Loaded([owned("gone")], [], [], [], {}, 0))
+        floor = Floor(Loaded([], [session("s1")], [], [], {}, 0))
+        channel = link()
+        floor.sessions.attach(session("s1"), channel, "")
         floor.desk.writer.refusal = BUSY
-        floor.sessions.requeue(owned("gone"), Event.SESSION_LOST_TIMEOUT)
+        floor.sessions.channel_gone(channel)
         await floor.until(lambda: floor.submitted > 100)
         floor.desk.writer.refusal = None
         await floor.until(lambda: not len(floor.background))
-        found = floor.desk.model.interaction("i1")
-        assert found is not None
-        assert found.state is State.QUEUED
-        assert events(floor.desk.told) == ["session-lost-timeout"]
+        assert floor.desk.model.sessions["s1"].state is SessionState.LOST
 
     asyncio.run(scenario())
 
@@ -129,12 +131,7 @@ def test_a_session_left_for_another_one_on_the_same_link_counts_as_lost() -> Non
     async def scenario() -> None:
         first, second = session("s1"), session("s2")
         floor = Floor(Loaded([], [first, second], [], [], {}, 0))
-        channel = Channel(
-            cast(Any, SimpleNamespace(event=lambda *_, **__: None)),
-            1,
-            Identity(user="ann", tenant="T", display_name="", roles=[], expires=0.0),
-            "Workspace",
-        )
+        channel = link()
         floor.sessions.attach(first, channel, "")
         floor.sessions.attach(second, channel, "")
         await floor.until(lambda: not len(floor.background))
