@@ -68,9 +68,7 @@ def _minor(links: LinksView, cards: list[InteractionCard]) -> Banner | None:
     chatting = any(card.media == "chat" and card.online for card in cards)
     down = next((link for link in links.chats if not link.up), None)
     if down is not None and chatting:
-        text = (
-            "Chat messages cannot be delivered at the moment. What you have sent is kept and delivered later."
-        )
+        text = "Chat messages cannot be sent at the moment. What you have sent before is kept and delivered later."
         return _with_next(BannerKind.WARNING, text, down.since, down, "")
     return None
 

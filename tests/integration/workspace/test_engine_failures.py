@@ -139,7 +139,7 @@ def test_a_core_failover_needs_no_new_link(tmp_path: Path) -> None:
         assert not engine.view.links.interaction.up
         banner = engine.view.banner
         assert banner is not None
-        assert "Ixn_A_1 was killed" in banner.text
+        assert "Ixn_A_1 was killed" in banner.detail
         world.core.interactions.pop(number)
         peer = world.core.peers["agent01"]
         proxy.tell("core.back", CoreBack(epoch=1, term=2, opened=world.core.opened("agent01", peer)))
@@ -280,7 +280,7 @@ def test_a_site_that_no_cluster_carries_is_an_error_not_a_fallback(tmp_path: Pat
         await until(lambda: not engine.view.links.interaction.up, "disconnected")
         banner = engine.view.banner
         assert banner is not None
-        assert "Site_C" in banner.text
+        assert "Site_C" in banner.detail
         assert engine.view.links.interaction.next_attempt_at == 0
         world.set_option("disaster-recovery.eservices-site", "Site_A")
         await until(lambda: all_up(engine), "back")

@@ -150,4 +150,4 @@ def test_minor_links_are_told_while_the_core_works() -> None:
     assert banner(Phase.READY, links(chat=chat), []) is None
     found = banner(Phase.READY, links(chat=chat), [card(chat_up=False)])
     assert found is not None
-    assert "cannot be delivered" in found.text
+    assert "cannot be sent" in found.text
