@@ -43,6 +43,11 @@ WIDE = 55
 kind share a line, so that all sites fit on a small screen."""
 
 
+def counted(number: int, what: str) -> str:
+    """``1 client``, ``2 clients``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def draw(
     statuses: Mapping[str, HostStatus | None], headline: str, events: Sequence[str], width: int
 ) -> RenderableType:
@@ -102,7 +107,7 @@ def _line(servers: Sequence[Process]) -> tuple[Text, Text]:
     )
     name = f"{first.application} … {servers[-1].application.rpartition('_')[2]}"
     clients = sum(report.clients for report in reports)
-    said = f"{open_} of {len(servers)} listen · {clients} clients" if open_ else "closed"
+    said = f"{open_} of {len(servers)} listen · {counted(clients, 'client')}" if open_ else "closed"
     return Text(name, style=_STATE_STYLE[worst]), Text(said, style="" if open_ else "dim")
 
 
@@ -138,6 +143,8 @@ def _say(process: Process) -> Text:
         return Text(f"{report.role}{term}{counts}{lost}{chats}")
     if kind in ("proxy", "chat"):
         return (
-            Text(f"listens · {report.clients} clients") if report.listening else Text("closed", style="dim")
+            Text(f"listens · {counted(report.clients, 'client')}")
+            if report.listening
+            else Text("closed", style="dim")
         )
     return Text(report.why or report.role, style="dim")

@@ -246,15 +246,24 @@ def welcome(layout: Layout) -> list[str]:
     persons = [one for one in layout.objects if one.type is ObjectType.PERSON and "agent" in one.roles]
     sample = [one.name for one in persons if not one.name.startswith("robot")]
     names = f"{sample[0]} … {sample[-1]}" if len(sample) > 1 else ", ".join(sample)
-    command = shutil.which("stayline") or f"{sys.executable} -m stayline.cli.main"
     state = "" if layout.state == Path(os.getcwd(), ".stayline") else f" --state {layout.state}"
-    command = "stayline" if command.endswith("/stayline") and shutil.which("stayline") else command
+    command = _command()
     return [
         f"  agents      http://127.0.0.1:{layout.lab_port(WORKSPACE_PORT)}   log in as {names}, password stayline",
         f"  customers   http://127.0.0.1:{layout.lab_port(SHOP_PORT)}   open it in a second browser and start a chat",
         f"  operator    {command} site status{state}",
         f"              {command} site switch Site_B --planned --reason 'to see it'{state}",
     ]
+
+
+def _command() -> str:
+    """How a person in this folder calls us: as short as the shell allows."""
+    if shutil.which("stayline"):
+        return "stayline"
+    installed = Path(sys.executable).with_name("stayline")
+    if not installed.exists():
+        return f"{sys.executable} -m stayline.cli.main"
+    return str(installed.relative_to(Path.cwd())) if installed.is_relative_to(Path.cwd()) else str(installed)
 
 
 def _log_to_file(path: Path) -> None:
