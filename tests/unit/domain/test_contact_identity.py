@@ -56,7 +56,13 @@ def test_names_identify_only_when_nothing_better_is_known() -> None:
 
 def test_attributes_are_trimmed_and_bounded() -> None:
     assert clean_attributes({"FirstName": " Ada\x00 ", "LastName": "  "}) == {"FirstName": "Ada"}
-    for bad in ({"": "x"}, {"<b>": "x"}, {"A": "x" * 513}, {FULL_NAME: "x"}, {f"A{n}": "x" for n in range(65)}):
+    for bad in (
+        {"": "x"},
+        {"<b>": "x"},
+        {"A": "x" * 513},
+        {FULL_NAME: "x"},
+        {f"A{n}": "x" for n in range(65)},
+    ):
         with pytest.raises(RefusedError):
             clean_attributes(bad)
 
