@@ -7,6 +7,7 @@ are brought back in bulk, each one's waiting requests follow its restoration), *
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import structlog
@@ -35,6 +36,9 @@ RESTORE_CHUNK = 200
 RESTORE_PARALLEL = 4
 RESTORE_TIMEOUT = 10.0
 RESTORE_PAUSE = 0.2
+ASK_AGAIN = 0.2
+"""Seconds until a core that said it is not primary is asked again, if it is still the one to ask."""
+
 MAX_HELD_EVENTS = 1_000
 
 _STEPPING_DOWN = NOT_PRIMARY | {"core.stepped_down"}
@@ -119,11 +123,14 @@ class CoreLink(BaseHandler):
         if frame.t is Kind.EVENT:
             self._event(channel, frame)
         elif frame.t is not Kind.REQUEST:  # A core asks nothing of agents.
-            self._answer(channel, frame)
+            self._answer(peer, channel, frame)
 
-    def _answer(self, channel: Channel, frame: Frame) -> None:
+    def _answer(self, core: Peer, channel: Channel, frame: Frame) -> None:
         if frame.t is Kind.ERROR and frame.e is not None and frame.e.code in _STEPPING_DOWN:
-            return  # Still unanswered: the next primary gets it.
+            # Still unanswered: the next primary gets it, or this one again, should it stay primary.
+            loop = asyncio.get_running_loop()
+            loop.call_later(frame.e.retry_after or ASK_AGAIN, self._ask_again, core, channel, frame)
+            return
         request = self._channels.settle(channel, frame.i)
         if request is None:
             return
@@ -133,6 +140,18 @@ class CoreLink(BaseHandler):
             elif request.m in self._profile.closing:
                 channel.note_closed()
         to_client(channel, frame)
+
+    def _ask_again(self, core: Peer, channel: Channel, refused: Frame) -> None:
+        """A core said that it is not primary, and is still the one that is asked."""
+        request = channel.pending.get(refused.i)
+        if request is None or self.peer is not core or channel.opened_on != core.generation:
+            return
+        if request.k or request.m in self._profile.reads:
+            core.send_frame(request)
+            return
+        # Without a key nobody knows whether it had effect: its sender decides.
+        self._channels.settle(channel, refused.i)
+        to_client(channel, refused)
 
     def _note_opened(self, channel: Channel, frame: Frame) -> None:
         try:
@@ -195,6 +214,13 @@ class CoreLink(BaseHandler):
         self.ready = False
         self.why = f"{peer.hello.application} is the new primary and takes the sessions over"
         self._restoring = asyncio.get_running_loop().create_task(self._restore(peer), name="restore")
+        self._restoring.add_done_callback(partial(self._restored, peer))
+
+    def _restored(self, core: Peer, task: "asyncio.Task[None]") -> None:
+        """A fault while clients were brought back must not leave them waiting for ever: begin anew."""
+        if not task.cancelled() and task.exception() is not None:
+            log.error("proxy.restore_failed", core=core.hello.application, exc_info=task.exception())
+            core.abort("bringing the clients back failed")
 
     async def stop(self) -> None:
         """End what is under way."""

@@ -80,13 +80,15 @@ class World:
 
 
 class ScriptedCore(BaseHandler):
-    """Answers logins, resumes, restores and any other method; ``hold`` lists methods that get no answer."""
+    """Answers logins, resumes, restores and any other method; ``hold`` lists methods that get no answer,
+    ``stumble`` those that are refused once as if it were not primary."""
 
     def __init__(self, name: str, kind: ApplicationType, world: World, folder: Path) -> None:
         self.name = name
         self.world = world
         self.hello = Hello(application=name, type=kind, instance=name, role=Role.BACKUP)
         self.hold: set[str] = set()
+        self.stumble: set[str] = set()
         self.requests: list[tuple[int, str, str, bytes]] = []
         self.story: list[str] = []
         self.channels: dict[int, Identity] = {}
@@ -146,7 +148,8 @@ class ScriptedCore(BaseHandler):
             return self._restore(peer, request.read(RestoreChannels))
         self.story.append(f"{request.method}@{request.channel}")
         self.requests.append((request.channel, request.method, request.key, bytes(request.payload)))
-        if self.hello.role is not Role.PRIMARY:
+        if self.hello.role is not Role.PRIMARY or request.method in self.stumble:
+            self.stumble.discard(request.method)
             raise refuse("core.not_primary", "Not primary.", retryable=True)
         if request.channel not in self.channels:
             raise refuse("channel.unknown", f"Channel {request.channel} is not open.")

@@ -74,6 +74,26 @@ def test_a_core_failover_keeps_clients_and_repeats_what_was_not_answered(tmp_pat
     run(scenario())
 
 
+def test_a_primary_that_could_not_serve_for_a_moment_is_asked_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with bench(tmp_path) as b:
+            await primary(b)
+            core = b.cores[0]
+            anna = await b.client("anna")
+            await login(anna)
+            core.stumble = {"interaction.done", "agent.media"}
+            done = await anna.link.request("interaction.done", DONE, Done, key="done-1", timeout=5)
+            assert done == Done(seq=7)
+            assert [k for _, m, k, _ in core.requests if m == "interaction.done"] == ["done-1", "done-1"]
+            # Nobody knows whether one without a key had effect: it is not asked again.
+            with pytest.raises(RefusedError) as caught:
+                await anna.link.request("agent.media", SetMedia(ready=True), Done, timeout=5)
+            assert caught.value.refusal.code == "core.not_primary"
+            assert b.proxy.channels.pending == 0
+
+    run(scenario())
+
+
 def test_events_of_a_session_come_after_the_news_that_it_is_back(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with bench(tmp_path) as b:
