@@ -10,21 +10,23 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 
+from stayline.control.host.faults import FAULTS, sentence
 from stayline.control.host.forker import Forker, Launch
 from stayline.control.host.operators_database import OperatorsDatabase
+from stayline.control.host.own_node import make_node
 from stayline.control.host.placement import Duty
 from stayline.control.host.plan import CORE, HOST_AGENT, HostPlan
 from stayline.control.host.procinfo import reap, start_ticks, zombies
 from stayline.control.host.run_file import Running, read_run_file, run_file_path
 from stayline.control.host.service import HostService
-from stayline.control.host.site_database import SiteDatabase, make_node
+from stayline.control.host.site_database import SiteDatabase
 from stayline.control.host.supervisor import Program, Supervisor
 from stayline.control.switch.hosts import HostClient
 from stayline.domain.errors import StaylineError
@@ -56,6 +58,7 @@ STOP_TIMEOUT = 5.0
 _ASK_PEER = 2.0
 _ASK_EVERY = 0.1
 _REAP_EVERY = 2.0
+_AGAIN_AFTER = 1.0
 
 log = structlog.get_logger("stayline.host")
 
@@ -88,6 +91,7 @@ class HostAgent:
             else SiteDatabase(plan, folder, make_node(plan, folder), self._ask_peer, alone=alone)
         )
         self.database.superseded.append(self._superseded)
+        self.database.rejoined.append(self._rejoined)
         self._tasks: set[asyncio.Task[None]] = set()
         self._zombies: set[int] = set()
         self.stopping = asyncio.Event()
@@ -109,13 +113,11 @@ class HostAgent:
         await listener.open()
         self._adopt()
         log.info("host agent listens", port=listener.port, why="started")
-        background = [asyncio.create_task(self._bring_up()), asyncio.create_task(self._reap_for_ever())]
+        self._keep(self._bring_up)
+        self._keep(self._reap_for_ever)
         try:
             await self.stopping.wait()
         finally:
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
             await self._shut_down()
             await listener.close(drop=True)
             if self._peer is not None:
@@ -204,8 +206,8 @@ class HostAgent:
             while not self.database.settled.is_set():
                 try:
                     await self.database.settle()
-                except StaylineError as error:
-                    log.error("database not settled", why=error.refusal.reason, fix=error.refusal.fix)
+                except FAULTS as error:
+                    log.error("database not settled", why=sentence(error))
                     await asyncio.sleep(1.0)
         finally:
             if early is not None:
@@ -255,6 +257,12 @@ class HostAgent:
         """The other site is master: the core here must not go on."""
         log.warning("superseded", why=why)
         self._spawn(self.supervisor.stop(self._named(_SERVING), 1.0))
+
+    def _rejoined(self, why: str) -> None:
+        """The database follows the other site again: what waits on a passive site was stopped by nobody
+        else."""
+        log.warning("rejoined", why=why)
+        self.supervisor.start(self._named(_FRONT))
 
     def _named(self, kinds: frozenset[ApplicationType]) -> list[str]:
         return [name for name, kind in self._types.items() if kind in kinds]
@@ -320,10 +328,26 @@ class HostAgent:
                 reap(pid)
             self._zombies = seen
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("host agent failed", what=task.get_name(), why=repr(error), exc_info=error)
+
+    def _keep(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run ``work`` for as long as the agent lives, again after any fault: one that does not watch any more is
+        worse than none."""
+
+        def again(task: "asyncio.Task[None]") -> None:
+            if not task.cancelled() and task.exception() is not None and not self.stopping.is_set():
+                asyncio.get_running_loop().call_later(_AGAIN_AFTER, self._keep, work)
+
+        self._spawn(work()).add_done_callback(again)
 
 
 _FRONT = frozenset(

@@ -40,6 +40,7 @@ class OperatorsDatabase:
         self.deciding = Decision(Move.WAIT, "the operator's database was not asked yet")
         self.changed: list[Callable[[str], None]] = []
         self.superseded: list[Callable[[str], None]] = []
+        self.rejoined: list[Callable[[str], None]] = []
 
     @property
     def dsn(self) -> str:

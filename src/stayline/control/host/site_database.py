@@ -9,18 +9,19 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import msgspec
 import structlog
 
+from stayline.control.host.faults import FAULTS, sentence
 from stayline.control.host.first_start import bring_configuration
-from stayline.control.host.lifecycle import delay_after
 from stayline.control.host.placement import Decision, Duty, Move, RoleFile, Situation, decide
 from stayline.control.host.plan import HostPlan
-from stayline.control.host.run_file import write_durably
-from stayline.control.postgres.config import NodeTls, PostgresConfig, Upstream, create_passwords
+from stayline.control.host.revival import Revival
+from stayline.control.host.role_record import RecordedReport, RoleRecord
+from stayline.control.host.watching import Act, Look, judge_peer
+from stayline.control.postgres.config import Upstream
 from stayline.control.postgres.keeper import ReplicationKeeper
 from stayline.control.postgres.node import PostgresNode
-from stayline.domain.errors import StaylineError, refuse
+from stayline.domain.errors import refuse
 from stayline.link.messages.control import (
     DatabaseRole,
     DatabaseStatus,
@@ -35,36 +36,9 @@ ASK_EVERY = 0.25
 WATCH_EVERY = 1.0
 """Seconds between two looks at the peer afterwards."""
 
-STREAM_PATIENCE = 15.0
-"""Seconds that a replica may be without its primary's stream, although the primary answers, before it is
-repaired."""
-
 log = structlog.get_logger("stayline.host.database")
 
 AskPeer = Callable[[], Awaitable[DatabaseStatus | None]]
-
-
-def make_node(plan: HostPlan, folder: Path) -> PostgresNode:
-    """The node of a host, not started. Raises RefusedError when PostgreSQL cannot run here."""
-    certificates = folder / "certificates"
-    tls = NodeTls(
-        certificates / "ca.pem", certificates / f"{plan.host}.pem", certificates / f"{plan.host}.key"
-    )
-    return PostgresNode(
-        PostgresConfig(
-            site=plan.site,
-            directory=folder / "database",
-            host=plan.address,
-            port=plan.database_port,
-            peer_site=plan.peer.site if plan.peer else plan.site,
-            peer_names=(plan.peer.host,) if plan.peer else (),
-            tls=tls,
-            passwords=create_passwords(Path(plan.passwords)),
-            log_dir=folder / "log",
-            bin_dir=Path(plan.bin_dir) if plan.bin_dir else None,
-            durable_setup=plan.durable_setup,
-        )
-    )
 
 
 class SiteDatabase:
@@ -75,26 +49,25 @@ class SiteDatabase:
     ) -> None:
         """``ask_peer`` gives the other site's database status, None when its host agent does not answer."""
         self._plan = plan
-        self._role_path = folder / "run" / "database-role.json"
-        self._report_path = folder / "journal" / "follow-report.json"
+        self._record = RoleRecord(folder)
         self._ask_peer = ask_peer
         self._alone = alone
         self._turn = asyncio.Lock()
         self._keeper: ReplicationKeeper | None = None
-        self._crashes = 0
-        self._crashed_at = 0.0
-        self._restart: asyncio.Task[None] | None = None
+        self._revival = Revival(node, self._turn, self._may_run, self._tell)
         self._peer_epoch = 0
         self.node = node
-        self.role = self._read_role()
+        self.role = self._record.role()
         self.settled = asyncio.Event()
         self.deciding = Decision(Move.WAIT, "not decided yet")
         self.changed: list[Callable[[str], None]] = []
         self.superseded: list[Callable[[str], None]] = []
         """Called with a sentence when the other site turns out to be master: the cores here must stop at
         once."""
+        self.rejoined: list[Callable[[str], None]] = []
+        """Called with a sentence when it follows the other site again without having been told to."""
         node.mode = plan.replication
-        node.on_exit.append(self._on_exit)
+        node.on_exit.append(self._revival.crashed)
 
     @property
     def dsn(self) -> str:
@@ -127,8 +100,8 @@ class SiteDatabase:
             found.why = self.deciding.why
         elif self.role is not None and not self.node.running:
             found.why = self.role.why
-        elif self.duty is Duty.REPLICA and (recorded := self._read_report()) is not None:
-            found.why = " ".join(part for part in (found.why, _loss(recorded, self.epoch)) if part)
+        elif self.duty is Duty.REPLICA and (recorded := self._record.report()) is not None:
+            found.why = " ".join(part for part in (found.why, recorded.loss(self.epoch)) if part)
         return found
 
     # -- at the start ---------------------------------------------------------------------------------------
@@ -210,7 +183,7 @@ class SiteDatabase:
             await self._stop_keeper()
             try:
                 token = await self.node.demote(why)
-            except StaylineError:
+            except FAULTS:
                 if self.node.running and not self.node.files.standby_signal.exists():
                     self._write(before.duty, before.epoch, f"the demotion failed: {before.why}")
                     self._start_keeper()
@@ -250,7 +223,7 @@ class SiteDatabase:
                 self._write(Duty.PROMOTING, before.epoch, order.reason)
             try:
                 await self.node.promote(order)
-            except StaylineError:
+            except FAULTS:
                 if self.duty is Duty.PROMOTING and self.node.files.standby_signal.exists():
                     self._write(before.duty, before.epoch, before.why)
                 raise
@@ -267,7 +240,7 @@ class SiteDatabase:
                 field="primary_host",
             )
         async with self._turn:
-            recorded = self._read_report()
+            recorded = self._record.report()
             if (
                 self.duty is Duty.REPLICA
                 and recorded is not None
@@ -281,7 +254,7 @@ class SiteDatabase:
     async def fence(self, why: str, timeout: float) -> None:
         """Make sure that nobody writes here: a primary is stopped and stays so. A replica goes on."""
         async with self._turn:
-            if self.duty in (Duty.PRIMARY, Duty.FENCED):
+            if self.duty in (Duty.PRIMARY, Duty.FENCED, Duty.DEMOTED):
                 await self._step_aside(why, timeout)
 
     async def close(self) -> None:
@@ -299,39 +272,52 @@ class SiteDatabase:
     # ------------------------------------------------------------------
 
     async def watch(self) -> None:
-        """Look at the peer for ever: step aside when it is master, repair a replica that gets no stream."""
-        alone_since = 0.0
+        """Look at the peer for ever: step aside when it is master, follow it when nobody else sees to that."""
+        since = 0.0
         while True:
             await asyncio.sleep(WATCH_EVERY)
             peer = await self._ask()
             if peer is None or self.role is None or not self.settled.is_set() or self._turn.locked():
                 continue
-            if self.duty is Duty.PRIMARY and peer.epoch > self.role.epoch:
-                why = f"the other site acts under epoch {peer.epoch}, this one under {self.role.epoch}"
-                async with self._turn:
-                    await self._step_aside(why)
-                continue
-            if self.duty is not Duty.REPLICA or peer.role is not DatabaseRole.PRIMARY:
-                alone_since = 0.0
-                continue
-            if (await self.node.status()).streaming:
-                alone_since = 0.0
-                continue
-            alone_since = alone_since or time.monotonic()
-            if time.monotonic() - alone_since > STREAM_PATIENCE:
-                alone_since = 0.0
-                await self._repair()
+            try:
+                since = await self._look(peer, self.role, since)
+            except FAULTS as error:
+                # Whatever it was: without this watch, two primaries would stay two.
+                log.error("database watch", why=sentence(error))
 
-    async def _repair(self) -> None:
-        why = f"the replica got no stream for {STREAM_PATIENCE:.0f} s although the primary answers"
+    async def _look(self, peer: DatabaseStatus, role: RoleFile, since: float) -> float:
+        """One look at a peer that answers, while no command is being carried out."""
+        streaming = role.duty is Duty.REPLICA and (await self.node.status()).streaming
+        look = Look(
+            duty=role.duty,
+            epoch=role.epoch,
+            peer_role=peer.role,
+            peer_epoch=peer.epoch,
+            writes=self._writes,
+            streaming=streaming,
+            now=time.monotonic(),
+        )
+        verdict = judge_peer(look, since)
+        if verdict.act is Act.STEP_ASIDE:
+            async with self._turn:
+                await self._step_aside(verdict.why)
+        elif verdict.act is Act.FOLLOW:
+            await self._join(verdict.why, rejoins=role.duty is not Duty.REPLICA)
+        return verdict.since
+
+    async def _join(self, why: str, *, rejoins: bool) -> None:
         log.warning("database repair", why=why)
         async with self._turn:
-            try:
-                await self._follow(60.0, why)
-            except StaylineError as error:
-                log.error("database repair failed", why=error.refusal.reason)
+            await self._follow(60.0, why)
+        for callback in self.rejoined if rejoins else ():
+            callback(why)
 
     # -- inside ---------------------------------------------------------------------------------------------
+
+    @property
+    def _writes(self) -> bool:
+        """Whether a server runs here that is not a replica."""
+        return self.node.running and not self.node.files.standby_signal.exists()
 
     async def _ask(self) -> DatabaseStatus | None:
         found = await self._ask_peer()
@@ -348,12 +334,12 @@ class SiteDatabase:
         for callback in self.superseded:
             callback(why)
         await self._stop_keeper()
-        if self.node.running and not self.node.files.standby_signal.exists():
+        if self._writes:
             try:
                 async with asyncio.timeout(timeout):
                     await self.node.demote(why)
-            except (StaylineError, TimeoutError) as error:
-                log.warning("clean stop failed", why=f"{error!r}; the database is stopped hard")
+            except FAULTS as error:
+                log.warning("clean stop failed", why=f"{sentence(error)}; the database is stopped hard")
                 await self.node.stop("immediate")
         self._tell(f"database of {self._plan.site} fenced: {why}")
 
@@ -368,7 +354,7 @@ class SiteDatabase:
                 entries=report.lost_entries,
                 why="these were acknowledged at this site and had not reached the other one when it took over",
             )
-        write_durably(self._report_path, msgspec.json.encode(_Recorded(epoch=epoch, report=report)))
+        self._record.write_report(RecordedReport(epoch=epoch, report=report))
         self._take(Duty.REPLICA, epoch, why)
         return report
 
@@ -392,19 +378,7 @@ class SiteDatabase:
 
     def _write(self, duty: Duty, epoch: int, why: str) -> None:
         self.role = RoleFile(duty=duty, epoch=epoch, at=time.time(), why=why)
-        write_durably(self._role_path, msgspec.json.encode(self.role))
-
-    def _read_role(self) -> RoleFile | None:
-        try:
-            return msgspec.json.decode(self._role_path.read_bytes(), type=RoleFile)
-        except FileNotFoundError:
-            return None
-
-    def _read_report(self) -> "_Recorded | None":
-        try:
-            return msgspec.json.decode(self._report_path.read_bytes(), type=_Recorded)
-        except (FileNotFoundError, msgspec.DecodeError):
-            return None
+        self._record.write_role(self.role)
 
     def _start_keeper(self) -> None:
         if self._keeper is None:
@@ -416,51 +390,10 @@ class SiteDatabase:
             keeper, self._keeper = self._keeper, None
             await keeper.stop()
 
-    def _on_exit(self, why: str) -> None:
-        """The server crashed. This host agent lived through it, so nobody was told to take over meanwhile
-        without fencing it first: it is started again as what it is, and :meth:`watch` corrects the rare
-        rest."""
-        now = time.monotonic()
-        self._crashes = 1 if now - self._crashed_at > 30.0 else self._crashes + 1
-        self._crashed_at = now
-        self._tell(f"database of {self._plan.site} ended: {why}")
-        self._restart = asyncio.get_running_loop().create_task(self._start_again(delay_after(self._crashes)))
-
-    async def _start_again(self, delay: float) -> None:
-        await asyncio.sleep(delay)
-        async with self._turn:
-            if self.duty not in (Duty.PRIMARY, Duty.REPLICA, Duty.PROMOTING):
-                return
-            while not self.node.running:
-                try:
-                    await self.node.start()
-                except StaylineError as error:
-                    log.error("database restart failed", why=error.refusal.reason)
-                    self._crashes += 1
-                    await asyncio.sleep(delay_after(self._crashes))
-        self._tell(f"database of {self._plan.site} runs again")
+    def _may_run(self) -> bool:
+        """Whether a server that crashed shall run again as what it was."""
+        return self.duty in (Duty.PRIMARY, Duty.REPLICA, Duty.PROMOTING)
 
     async def _end_tasks(self) -> None:
-        if self._restart is not None:
-            self._restart.cancel()
-            await asyncio.gather(self._restart, return_exceptions=True)
+        await self._revival.stop()
         await self._stop_keeper()
-
-
-class _Recorded(msgspec.Struct):
-    """The last :class:`FollowReport`, and the epoch it was made under."""
-
-    epoch: int
-    report: FollowReport
-
-
-def _loss(recorded: _Recorded, epoch: int) -> str:
-    """In words what only this node had when it last joined the other site's history; nothing when that is
-    over."""
-    report = recorded.report
-    if recorded.epoch != epoch or not (report.lost_journal or report.lost_entries):
-        return ""
-    return (
-        f"Acknowledged here alone before epoch {epoch} and lost: {report.lost_journal} steps of interactions, "
-        f"{report.lost_entries} chat messages."
-    )
