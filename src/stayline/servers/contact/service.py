@@ -21,6 +21,7 @@ from stayline.link.peer import Peer, Request, read, unknown_method
 from stayline.servers.contact.batch import Settled, Submitted, check_append
 from stayline.servers.contact.books import Books, granted
 from stayline.servers.contact.contacts import Caller, Contacts
+from stayline.servers.contact.permission import PROXY, may_call
 from stayline.servers.contact.presence import Presence
 from stayline.servers.contact.settlement import Settlement
 from stayline.servers.contact.subscriptions import Subscriptions
@@ -40,11 +41,10 @@ TICK = 0.25
 
 
 class Method(NamedTuple):
-    """One request: its parameters, what does it, and whether persons may call it."""
+    """One request: its parameters, and what does it."""
 
     parameters: type[Any]
     call: Callable[[Any, Caller], Awaitable[object]]
-    persons: bool
 
 
 class ContactService:
@@ -66,19 +66,19 @@ class ContactService:
 
     def _method_table(self) -> dict[str, Method]:
         return {
-            "contact.identify": Method(messages.Identify, self._contacts.identify, True),
-            "contact.get": Method(messages.GetContact, self._contacts.get, True),
-            "contact.update": Method(messages.UpdateContact, self._contacts.update, True),
-            "history.list": Method(messages.GetHistory, self._contacts.history, True),
-            "transcript.get": Method(messages.GetTranscript, self._transcript, True),
-            "chat.create": Method(messages.CreateChat, self._create, False),
-            "chat.submitted": Method(messages.ChatSubmitted, self._submitted, False),
-            "chat.settled": Method(messages.ChatSettled, self._settled, False),
-            "chat.resume": Method(messages.ResumeChat, self._resume, False),
-            "chat.append": Method(messages.Append, self._append, False),
-            "chat.subscribe": Method(messages.Subscribe, self._subscribe, False),
-            "chat.unsubscribe": Method(messages.Unsubscribe, self._unsubscribe, False),
-            "channels.restore": Method(RestoreChannels, self._restore_channels, False),
+            "contact.identify": Method(messages.Identify, self._contacts.identify),
+            "contact.get": Method(messages.GetContact, self._contacts.get),
+            "contact.update": Method(messages.UpdateContact, self._contacts.update),
+            "history.list": Method(messages.GetHistory, self._contacts.history),
+            "transcript.get": Method(messages.GetTranscript, self._transcript),
+            "chat.create": Method(messages.CreateChat, self._create),
+            "chat.submitted": Method(messages.ChatSubmitted, self._submitted),
+            "chat.settled": Method(messages.ChatSettled, self._settled),
+            "chat.resume": Method(messages.ResumeChat, self._resume),
+            "chat.append": Method(messages.Append, self._append),
+            "chat.subscribe": Method(messages.Subscribe, self._subscribe),
+            "chat.unsubscribe": Method(messages.Unsubscribe, self._unsubscribe),
+            "channels.restore": Method(RestoreChannels, self._restore_channels),
         }
 
     # -- the role --------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ class ContactService:
 
     def on_event(self, peer: Peer, name: str, payload: msgspec.Raw, channel: int, seq: int) -> None:
         """Signals of Chat Servers; channels of proxies."""
-        if name == "channel.open":
+        if name == "channel.open" and peer.hello.type == PROXY:
             self._identities[peer, channel] = read(payload, ChannelOpen, name).identity
         elif name == "channel.close":
             self._identities.pop((peer, channel), None)
@@ -138,8 +138,9 @@ class ContactService:
         if method is None:
             raise unknown_method(request.method)
         caller = Caller(peer, self._identity(peer, request.channel), request.key)
-        if caller.identity is not None and not method.persons:
-            raise refuse("method.forbidden", f"{request.method} is for servers, not for persons.")
+        refusal = may_call(request.method, peer.hello.type, caller.identity)
+        if refusal is not None:
+            raise RefusedError(refusal)
         return await method.call(request.read(method.parameters), caller)
 
     def _identity(self, peer: Peer, channel: int) -> Identity | None:
