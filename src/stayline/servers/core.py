@@ -34,6 +34,9 @@ PARTNER_TIMEOUT = 2.0
 WATCH_PAUSE = 0.25
 """Seconds between two attempts to reach a partner that is not there."""
 
+NO_PARTNER_PAUSE = 1.0
+"""Seconds between two looks into a configuration that names no partner (yet)."""
+
 
 class CoreService(Protocol):
     """What makes a core server the one or the other. Called on the event loop, never concurrently with itself."""
@@ -236,9 +239,14 @@ class CoreServer:
     async def _watch_partner(self) -> None:
         """While backup: hold a link with ADDP to the partner and fence it when it is silent."""
         while True:
-            endpoint = self._partner_endpoint()
+            try:
+                endpoint = self._partner_endpoint()
+            except StaylineError as error:
+                # A broken entry may be put right; without this watch a frozen primary would stay one.
+                self.log.warning("core.partner_unknown", why=str(error))
+                endpoint = None
             if endpoint is None:
-                await asyncio.sleep(1.0)  # no partner configured (yet)
+                await asyncio.sleep(NO_PARTNER_PAUSE)
                 continue
             silence = await self._silence_of(endpoint)
             if silence and self.role is Role.BACKUP:

@@ -14,7 +14,7 @@ from stayline.control.postgres import loss
 from stayline.control.postgres.config import DATABASE, Upstream, replica_name
 from stayline.control.postgres.control_data import ControlData
 from stayline.control.postgres.programs import sync_switches
-from stayline.control.postgres.promotion import ensure_slot
+from stayline.control.postgres.promotion import CHECKPOINT_SECONDS, ensure_slot
 from stayline.control.postgres.settings import (
     conninfo,
     remove_tree,
@@ -233,7 +233,7 @@ async def _rewind(
     node.set_follow_stage(_REWINDING)
     try:
         # A rewind that starts from before the new primary's first checkpoint silently does nothing (trap 2).
-        await source.execute("CHECKPOINT")
+        await source.execute("CHECKPOINT", timeout=CHECKPOINT_SECONDS)
         await ensure_slot(source, replica_name(node.config.site))
         await node.run(
             "pg_rewind",

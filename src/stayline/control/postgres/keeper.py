@@ -75,7 +75,7 @@ class ReplicationKeeper:
         if self._task is None:
             self.node.mode = self.mode
             self.node.keeper_view = lambda: self.exposure
-            self._task = asyncio.create_task(self._run(), name="replication-keeper")
+            self._begin()
 
     async def stop(self) -> None:
         """Look no more."""
@@ -85,6 +85,22 @@ class ReplicationKeeper:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="replication-keeper")
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """A primary without its keeper would wait for a lost replica for ever: begin again after any fault."""
+        if task.cancelled() or self._task is not task:
+            return
+        _log.error("keeper failed", site=self.node.config.site, exc_info=task.exception())
+        self._task = None
+        asyncio.get_running_loop().call_later(TICK, self._begin_again)
+
+    def _begin_again(self) -> None:
+        if self._task is None and self.node.keeper_view is not None:
+            self._begin()
 
     async def _run(self) -> None:
         while True:

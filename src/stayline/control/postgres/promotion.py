@@ -25,6 +25,9 @@ _TRY_WRITE = 0.002
 
 _LOOK = 0.01
 
+CHECKPOINT_SECONDS = 60.0
+"""A busy primary with much to write takes its time; giving up in the middle of a switch would cost more."""
+
 
 async def demote(node: "PostgresNode", why: str) -> DemotionToken:
     """Stop the primary cleanly and keep it from ever starting as one by itself; the token proves where it ended.
@@ -47,7 +50,7 @@ async def demote(node: "PostgresNode", why: str) -> DemotionToken:
                     "database.not_primary", f"{node.config.site} is a replica.", fix="Demote the primary."
                 )
             # Short shutdown: most of its checkpoint is done while the services can still write.
-            await conn.execute("CHECKPOINT")
+            await conn.execute("CHECKPOINT", timeout=CHECKPOINT_SECONDS)
         # Before the stop, so that a crash anywhere from here leaves a server that cannot become primary unasked.
         write_standby_signal(node.files, node.account)
         await node.stop_server("fast")
@@ -156,7 +159,7 @@ async def _reach(conn: Connection, token: DemotionToken, deadline: float) -> Non
         await asyncio.sleep(_LOOK)
     # A restart point is made at the last checkpoint record that was replayed: if that is the token's, on the token's
     # timeline, then this replica's history is the old primary's, to the last record.
-    await conn.execute("CHECKPOINT")
+    await conn.execute("CHECKPOINT", timeout=CHECKPOINT_SECONDS)
     row = await conn.fetchrow(
         "SELECT checkpoint_lsn::text AS lsn, timeline_id AS timeline FROM pg_control_checkpoint()"
     )
@@ -208,7 +211,7 @@ async def _settle(node: "PostgresNode", conn: Connection) -> None:
     for name in ("primary_conninfo", "primary_slot_name", "synchronous_standby_names"):
         await conn.execute(f"ALTER SYSTEM RESET {name}")
     await conn.execute("SELECT pg_reload_conf()")
-    await conn.execute("CHECKPOINT")
+    await conn.execute("CHECKPOINT", timeout=CHECKPOINT_SECONDS)
     await ensure_slot(conn, replica_name(node.config.peer_site))
 
 
