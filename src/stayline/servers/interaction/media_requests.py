@@ -64,6 +64,7 @@ class MediaRequests:
         params = request.read(Submit)
         known = self._ledger.model.interaction(params.id)
         if known is not None:
+            _check_same(known, params)
             return Done(version=known.version)
         check_id(params.id)
         check_fields({name: getattr(params, name) for name in _FIELDS})
@@ -153,6 +154,12 @@ def _described(params: Submit) -> Interaction:
         chat_session=params.chat_session,
         properties=params.properties,
     )
+
+
+def _check_same(known: Interaction, params: Submit) -> None:
+    """A repeated submit is harmless; another party must not come by an interaction because it knows the id."""
+    if (known.tenant, known.media, known.chat_session) != (params.tenant, params.media, params.chat_session):
+        raise refuse("interaction.exists", "There is another interaction with this id already.", field="id")
 
 
 async def _replay(known: RequestResult) -> Done:
