@@ -35,6 +35,12 @@ async def _until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         await asyncio.sleep(0.01)
 
 
+async def _running(supervisor: Supervisor, folder: Path, name: str) -> int:
+    """Wait until the process has set itself up *and* the supervisor knows its pid; never signal pid 0."""
+    await _until(lambda: (folder / f"{name}.ready").exists() and supervisor.pid(name) != 0)
+    return supervisor.pid(name)
+
+
 def _of(supervisor: Supervisor, name: str) -> Process:
     return next(one for one in supervisor.processes() if one.application == name)
 
@@ -63,7 +69,7 @@ def _with_supervisor(
 def test_a_killed_process_is_restarted_and_leaves_no_zombie(tmp_path: Path) -> None:
     async def body(supervisor: Supervisor) -> None:
         supervisor.start(["one"])
-        await _until(lambda: (tmp_path / "one.ready").exists())
+        await _running(supervisor, tmp_path, "one")
         first = supervisor.pid("one")
         os.kill(first, signal.SIGKILL)
         await _until(lambda: supervisor.pid("one") not in (0, first))
@@ -85,7 +91,7 @@ def test_a_server_is_a_child_of_the_host_agent_with_its_exit_status_known(tmp_pa
 def test_a_stop_on_command_is_not_restarted_and_is_recorded(tmp_path: Path) -> None:
     async def body(supervisor: Supervisor) -> None:
         supervisor.start(["one"])
-        await _until(lambda: (tmp_path / "one.ready").exists())
+        await _running(supervisor, tmp_path, "one")
         await supervisor.stop(["one"], 5.0)
         assert _of(supervisor, "one").state is ProcessState.STOPPED
         assert read_run_file(tmp_path / "processes.json").stopped == ["one"]
@@ -99,7 +105,7 @@ def test_a_stop_on_command_is_not_restarted_and_is_recorded(tmp_path: Path) -> N
 def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     async def body(supervisor: Supervisor) -> None:
         supervisor.start(["deaf"])
-        await _until(lambda: (tmp_path / "deaf.ready").exists())
+        await _running(supervisor, tmp_path, "deaf")
         before = time.monotonic()
         await supervisor.stop(["deaf"], 0.2)
         assert time.monotonic() - before < 3.0
@@ -111,7 +117,7 @@ def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
 def test_a_frozen_process_can_be_stopped(tmp_path: Path) -> None:
     async def body(supervisor: Supervisor) -> None:
         supervisor.start(["one"])
-        await _until(lambda: (tmp_path / "one.ready").exists())
+        await _running(supervisor, tmp_path, "one")
         os.kill(supervisor.pid("one"), signal.SIGSTOP)
         await supervisor.stop(["one"], 5.0)
         assert _of(supervisor, "one").exit == "exit status 0"
