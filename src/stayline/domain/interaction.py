@@ -32,6 +32,7 @@ class Event(enum.StrEnum):
     PULL = "pull"
     SESSION_LOST_TIMEOUT = "session-lost-timeout"
     LOGOUT_REQUEUE = "logout-requeue"
+    HANDLING_TIMEOUT = "handling-timeout"
     CHANGE = "change"
     DONE = "done"
     STOP = "stop"
@@ -42,6 +43,7 @@ class Action(enum.StrEnum):
 
     ROUTE = "look for an agent"
     ARM_OFFER = "start the delivering timeout"
+    ARM_HANDLING = "start the handling timeout anew"
     TELL_OFFERED = "tell the session that it is offered"
     TELL_CHANGED = "tell the session how it is now"
     TELL_GONE = "tell the previous session that it is gone"
@@ -81,7 +83,10 @@ TRANSITIONS: dict[tuple[State | None, Event], Transition] = {
         "longest idle ready agent with capacity",
     ),
     (State.OFFERED, Event.ACCEPT): Transition(
-        State.OWNED, Guard.OFFER, (Action.TELL_CHANGED, Action.TELL_OWNER), "the agent accepted the offer"
+        State.OWNED,
+        Guard.OFFER,
+        (Action.ARM_HANDLING, Action.TELL_CHANGED, Action.TELL_OWNER),
+        "the agent accepted the offer",
     ),
     (State.OFFERED, Event.REJECT): Transition(
         State.QUEUED,
@@ -110,13 +115,19 @@ TRANSITIONS: dict[tuple[State | None, Event], Transition] = {
     (State.OWNED, Event.LOGOUT_REQUEUE): Transition(
         State.QUEUED, Guard.HOLDER, _RETURN, "the agent logged out"
     ),
+    (State.OWNED, Event.HANDLING_TIMEOUT): Transition(
+        State.QUEUED,
+        Guard.HOLDER,
+        (Action.HOLD_BACK, *_RETURN),
+        "its owner did nothing with it for longer than the handling timeout",
+    ),
     (State.OWNED, Event.PARK): Transition(
         State.WORKBIN, Guard.HOLDER, _END, "the agent put it into the workbin"
     ),
     (State.WORKBIN, Event.PULL): Transition(
         State.OWNED,
         Guard.WORKBIN,
-        (Action.TELL_CHANGED, Action.TELL_OWNER),
+        (Action.ARM_HANDLING, Action.TELL_CHANGED, Action.TELL_OWNER),
         "the agent took it from the workbin",
     ),
     (State.OWNED, Event.DONE): Transition(State.STOPPED, Guard.HOLDER, _END, "the agent marked it done"),
@@ -126,7 +137,10 @@ TRANSITIONS: dict[tuple[State | None, Event], Transition] = {
     },
     **{
         (state, Event.CHANGE): Transition(
-            state, Guard.HOLDER_IF_AGENT, (Action.TELL_CHANGED,), "properties were changed"
+            state,
+            Guard.HOLDER_IF_AGENT,
+            (Action.ARM_HANDLING, Action.TELL_CHANGED),
+            "properties were changed",
         )
         for state in (State.QUEUED, State.OFFERED, State.OWNED, State.WORKBIN)
     },
@@ -138,7 +152,9 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
     """The one record of an interaction. Times are Unix seconds, 0: not yet.
 
     ``owner``/``session`` are set exactly while it is offered or owned; ``offer_version`` is the version that the
-    standing offer made; ``epoch``/``term`` say which primary wrote it.
+    standing offer made; ``handled_at`` is when its owner last did something with it, and ``handling_timeout`` how many
+    seconds of silence it stands (as configured when it was taken; 0: any); ``epoch``/``term`` say which primary
+    wrote it.
     """
 
     id: str
@@ -168,13 +184,16 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
     offer_version: int = 0
     offer_deadline: float = 0.0
     owned_at: float = 0.0
+    handled_at: float = 0.0
+    handling_timeout: float = 0.0
     ended_at: float = 0.0
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody wants to happen. ``epoch``/``term`` are those of the primary that decides; ``session``/``agent``
     the agent session that asks, is offered to, or is lost; ``version`` that of the offer being answered;
-    ``deadline`` (Unix seconds) until when an offer stands."""
+    ``deadline`` (Unix seconds) until when an offer stands; ``handling`` the handling timeout (seconds, 0: none) of an
+    owner who takes it."""
 
     event: Event
     actor: str
@@ -185,6 +204,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 0
     queue: str = ""
     deadline: float = 0.0
+    handling: float = 0.0
     set: dict[str, str] = {}
     delete: tuple[str, ...] = ()
     disposition: str | None = None

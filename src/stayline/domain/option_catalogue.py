@@ -179,17 +179,6 @@ _CORE = [
     _seconds("settings", "delivering-timeout", "30", _IXN, "Time to answer an offer", low=1),
     OptionSpec(
         section="settings",
-        key="routing-timeout",
-        kind=ValueKind.INTEGER,
-        default="720",
-        on=_IXN,
-        low=20,
-        high=525_600,
-        unit="minutes",
-        meaning="Longest stay in routing before it counts as failed",
-    ),
-    OptionSpec(
-        section="settings",
         key="handling-timeout",
         kind=ValueKind.INTEGER,
         default="180",
@@ -197,7 +186,9 @@ _CORE = [
         low=1,
         high=1440,
         unit="minutes",
-        meaning="Longest silence of an owner before the interaction is revoked",
+        meaning="Longest time in which an owner does nothing with an interaction before it goes back to its queue; "
+        "a chat is not judged while its customer is there",
+        effect="for interactions accepted from then on",
     ),
     _count(
         "settings", "max-interactions-per-snapshot", "500", _IXN, "Interactions in one snapshot", 100, 10_000

@@ -84,7 +84,7 @@ def whereabouts(interaction: Interaction) -> str:
 def _effect(interaction: Interaction, command: Command, now: float, new: State) -> Interaction:
     replace = msgspec.structs.replace
     if command.event is Event.CHANGE:
-        return _changed(interaction, command)
+        return _changed(interaction, command, now)
     match new:
         case State.OFFERED:
             return replace(
@@ -103,6 +103,8 @@ def _effect(interaction: Interaction, command: Command, now: float, new: State) 
                 last_owner=command.agent or interaction.owner,
                 workbin="",
                 owned_at=now,
+                handled_at=now,
+                handling_timeout=command.handling,
                 offer_deadline=0.0,
             )
         case State.QUEUED:
@@ -132,13 +134,27 @@ def _effect(interaction: Interaction, command: Command, now: float, new: State) 
             )
 
 
-def _changed(interaction: Interaction, command: Command) -> Interaction:
+def handling_ends(interaction: Interaction) -> float:
+    """When (Unix seconds) its owner has been silent for too long; 0: never.
+
+    A chat that goes on is not judged here: what is said in it does not pass the Interaction Server, and a customer's
+    absence ends it. Its time begins when the customer has gone.
+    """
+    in_chat = interaction.online and interaction.chat_session != ""
+    if interaction.state is not State.OWNED or not interaction.handling_timeout or in_chat:
+        return 0.0
+    return interaction.handled_at + interaction.handling_timeout
+
+
+def _changed(interaction: Interaction, command: Command, now: float) -> Interaction:
     properties = {**interaction.properties, **command.set}
     for name in command.delete:
         properties.pop(name, None)
+    went_offline = interaction.online and command.online is False
     return msgspec.structs.replace(
         interaction,
         properties=properties,
+        handled_at=now if command.session or went_offline else interaction.handled_at,
         disposition=interaction.disposition if command.disposition is None else command.disposition,
         online=interaction.online if command.online is None else command.online,
     )

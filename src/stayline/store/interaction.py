@@ -73,6 +73,8 @@ _INTERACTION = {
     "offer_version": "int8",
     "offer_deadline": "float8",
     "owned_at": "float8",
+    "handled_at": "float8",
+    "handling_timeout": "float8",
     "ended_at": "float8",
 }
 _NEVER_CHANGES = 10
@@ -255,6 +257,8 @@ def _interaction_row(it: Interaction) -> tuple[Any, ...]:
         it.offer_version,
         it.offer_deadline,
         it.owned_at,
+        it.handled_at,
+        it.handling_timeout,
         it.ended_at,
     )
 

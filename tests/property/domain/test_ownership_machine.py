@@ -121,7 +121,9 @@ class Ownership(RuleBasedStateMachine):
 
     @rule(
         id=st.sampled_from(IDS),
-        event=st.sampled_from([Event.OFFER_TIMEOUT, Event.SESSION_LOST_TIMEOUT, Event.LOGOUT_REQUEUE]),
+        event=st.sampled_from(
+            [Event.OFFER_TIMEOUT, Event.SESSION_LOST_TIMEOUT, Event.HANDLING_TIMEOUT, Event.LOGOUT_REQUEUE]
+        ),
         who=st.sampled_from(SESSIONS),
     )
     def time_runs_out(self, id: str, event: Event, who: tuple[str, str]) -> None:

@@ -1,10 +1,11 @@
 """The life cycle's table: every edge and every refusal."""
 
+import msgspec
 import pytest
 
 from stayline.domain.errors import RefusedError
 from stayline.domain.interaction import TRANSITIONS, Action, Command, Event, Interaction, State
-from stayline.domain.ownership import step, submit, whereabouts
+from stayline.domain.ownership import handling_ends, step, submit, whereabouts
 
 NEW = Interaction(
     id="i1", tenant="T", media="chat", queue="q", state=State.QUEUED, version=0, epoch=0, term=0, subject="s"
@@ -87,6 +88,32 @@ def test_return_to_the_queue_keeps_the_place_in_it_and_transfer_does_not() -> No
     assert (rejected.queue, rejected.queued_at, rejected.session) == ("q", 10.0, "")
     moved = step(owned(), command(Event.TRANSFER, agent="a", session="s", queue="q2"), 20.0).after
     assert (moved.queue, moved.queued_at, moved.owner, moved.last_owner) == ("q2", 20.0, "", "a")
+
+
+def test_the_time_of_an_owner_begins_anew_with_each_thing_done() -> None:
+    accept = command(Event.ACCEPT, agent="a", session="s", version=2, handling=60.0)
+    mail = step(offered(), accept, 12.0).after
+    assert handling_ends(mail) == 72.0
+    assert handling_ends(step(mail, command(Event.CHANGE, set={"x": "1"}), 30.0).after) == 72.0
+    touched = step(mail, command(Event.CHANGE, agent="a", session="s", set={"x": "1"}), 30.0).after
+    assert handling_ends(touched) == 90.0
+    returned = step(touched, command(Event.HANDLING_TIMEOUT, session="s"), 90.0)
+    assert (returned.after.state, returned.after.session, returned.entry.previous_session) == (
+        State.QUEUED,
+        "",
+        "s",
+    )
+    assert handling_ends(returned.after) == 0.0
+    assert handling_ends(owned()) == 0.0, "taken without a limit"
+
+
+def test_a_chat_has_an_end_only_when_its_customer_has_gone() -> None:
+    accept = command(Event.ACCEPT, agent="a", session="s", version=2, handling=60.0)
+    chat = step(msgspec.structs.replace(offered(), chat_session="c"), accept, 12.0).after
+    assert handling_ends(chat) == 0.0
+    over = step(chat, command(Event.CHANGE, online=False), 500.0).after
+    assert handling_ends(over) == 560.0
+    assert handling_ends(step(over, command(Event.CHANGE, online=False), 520.0).after) == 560.0
 
 
 def test_late_owner_is_told_who_has_it() -> None:

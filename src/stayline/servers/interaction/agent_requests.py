@@ -93,7 +93,13 @@ class AgentRequests:
 
     async def _accept(self, channel: Channel, request: Request, result: RequestResult) -> InteractionView:
         params = request.read(messages.Accept)
-        command = self._command(channel, Event.ACCEPT, request.key, version=params.version)
+        command = self._command(
+            channel,
+            Event.ACCEPT,
+            request.key,
+            version=params.version,
+            handling=self._rules.handling_timeout,
+        )
         recorded = await self._ledger.apply(
             params.interaction, lambda _: command, _of(result, params.interaction)
         )
@@ -155,6 +161,7 @@ class AgentRequests:
         key: str,
         *,
         version: int = 0,
+        handling: float = 0.0,
         queue: str = "",
         set: dict[str, str] | None = None,
         delete: tuple[str, ...] = (),
@@ -171,6 +178,7 @@ class AgentRequests:
             agent=session.agent,
             session=session.id,
             version=version,
+            handling=handling,
             queue=queue,
             set=set or {},
             delete=delete,

@@ -4,6 +4,7 @@ from functools import partial
 
 from stayline.domain.errors import refuse
 from stayline.domain.interaction import Action, Command, Event, Interaction, JournalEntry, State
+from stayline.domain.ownership import handling_ends
 from stayline.domain.session import SessionState, offer_ends
 from stayline.link.messages.interaction import Changed, Gone, Offered
 from stayline.servers.interaction.background import Background
@@ -42,6 +43,8 @@ class Consequences:
         before = step.before
         if before is not None and before.state is State.OFFERED and step.after.state is not State.OFFERED:
             self._timers.disarm(_timer(before.id))
+        if before is not None and before.state is State.OWNED and step.after.state is not State.OWNED:
+            self._timers.disarm(_handling_timer(before.id))
         for action in step.actions:
             self._do(action, recorded)
         if before is not None and before.session and before.session != step.after.session:
@@ -55,6 +58,15 @@ class Consequences:
         session = self._ledger.model.sessions.get(interaction.session)
         ends = offer_ends(interaction.offer_deadline, session)
         self._timers.arm(_timer(interaction.id), ends, partial(self._offer_due, interaction.id))
+
+    def watch_handling(self, interaction: Interaction) -> None:
+        """(Re)arm the handling timeout of an owned interaction; none while it has no end."""
+        ends = handling_ends(interaction)
+        if ends:
+            due = partial(self._handling_due, interaction.id)
+            self._timers.arm(_handling_timer(interaction.id), ends, due)
+        else:
+            self._timers.disarm(_handling_timer(interaction.id))
 
     def session_changed(self, session: str) -> None:
         """A session came, went or changed: its offers end at other times, and it may take new ones."""
@@ -71,6 +83,8 @@ class Consequences:
                 self._router.kick()
             case Action.ARM_OFFER:
                 self.watch_offer(after)
+            case Action.ARM_HANDLING:
+                self.watch_handling(after)
             case Action.TELL_OFFERED:
                 session = self._ledger.model.sessions.get(after.session)
                 view = self._views.interaction(after, session)
@@ -119,6 +133,28 @@ class Consequences:
             return
         await self._ledger.apply(id, partial(self._timed_out, offered))
 
+    def _handling_due(self, id: str) -> None:
+        self._background.spawn("handling-timeout", partial(self._end_handling, id))
+
+    async def _end_handling(self, id: str) -> None:
+        owned = self._ledger.model.interaction(id)
+        if owned is not None and owned.state is State.OWNED:
+            await self._ledger.apply(id, self._silent_for_too_long)
+
+    def _silent_for_too_long(self, owned: Interaction) -> Command:
+        """Judged when its turn has come: the owner may have done something meanwhile."""
+        ends = handling_ends(owned)
+        if owned.state is State.OWNED and not 0 < ends <= self._ledger.clock():
+            self.watch_handling(owned)
+            raise refuse("interaction.handled", f"The owner of interaction {owned.id} did something with it.")
+        return Command(
+            event=Event.HANDLING_TIMEOUT,
+            actor="server",
+            epoch=self._ledger.epoch,
+            term=self._ledger.term,
+            session=owned.session,
+        )
+
     def _timed_out(self, offered: Interaction, now: Interaction) -> Command:
         if now.offer_version != offered.offer_version:
             raise refuse("interaction.offer_gone", f"Interaction {now.id} has been offered anew.")
@@ -130,6 +166,10 @@ class Consequences:
             session=offered.session,
             version=offered.offer_version,
         )
+
+
+def _handling_timer(interaction: str) -> str:
+    return f"handling:{interaction}"
 
 
 def _timer(interaction: str) -> str:

@@ -67,6 +67,10 @@ class Model:
         """All standing offers."""
         return [i for i in self.interactions.values() if i.state is State.OFFERED]
 
+    def owned(self) -> list[Interaction]:
+        """All that agents own."""
+        return [i for i in self.interactions.values() if i.state is State.OWNED]
+
     def stranded(self) -> list[Interaction]:
         """What is with a session that is not open: a primary died between closing it and requeueing."""
         return [

@@ -32,6 +32,11 @@ class Rules:
         return float(self._option("delivering-timeout"))
 
     @property
+    def handling_timeout(self) -> float:
+        """``handling-timeout`` in seconds."""
+        return 60.0 * float(self._option("handling-timeout"))
+
+    @property
     def reoffer_delay(self) -> float:
         """``reoffer-delay`` in seconds."""
         return float(self._option("reoffer-delay"))

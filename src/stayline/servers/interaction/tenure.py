@@ -91,6 +91,8 @@ class Tenure:
             self.sessions.watch(session)
         for offered in self.model.offered():
             self._consequences.watch_offer(offered)
+        for owned in self.model.owned():
+            self._consequences.watch_handling(owned)
         for held in self._loaded.held_back:
             self.router.hold_back(held.interaction, held.session, held.at)
         stranded = self.model.stranded()
