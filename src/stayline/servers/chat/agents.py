@@ -38,7 +38,10 @@ class AgentLinks:
         self.owners = owners
         self.verifier = verifier
         self.max_text = max_text
+        self.catch_up: Callable[[HeldSession], Awaitable[None]] | None = None
+        """Asks who owns a session's interaction: set by who can ask."""
         self._members: set[Member] = set()
+        self._asking: set[asyncio.Task[None]] = set()
 
     def handler(self, peer: Peer) -> "AgentHandler":
         """The handler of a new link."""
@@ -49,6 +52,15 @@ class AgentLinks:
     def add(self, member: "Member") -> None:
         """An agent takes part in a session at this server."""
         self._members.add(member)
+
+    def verify(self, held: HeldSession) -> None:
+        """A grant was believed of whose interaction nothing was heard here (this server is new): ask beside, so that
+        agents chat on while nobody answers, but one who gave the interaction away is removed."""
+        if self.catch_up is None or self.owners.owner(held.id) is not None:
+            return
+        task = asyncio.ensure_future(self.catch_up(held))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
 
     def discard(self, member: "Member") -> None:
         """No longer."""
@@ -171,9 +183,11 @@ class AgentHandler(BaseHandler):
             member = await self._become_member(peer, request.session)
         member.version = max(member.version, version)
         await self._write_joined(member)
+        goes_on = await self._links.sessions.continues(member.held, request.after, request.last)
         transcript = member.held.transcript
+        self._links.verify(member.held)
         # No await from here to the return: what comes later is sent as events after this answer.
-        entries = list(transcript.after(request.after))
+        entries = list(transcript.after(request.after if goes_on else 0))
         member.joined, member.shown = True, transcript.last
         member.told_present = transcript.customer_present
         return messages.Joined(
@@ -182,6 +196,7 @@ class AgentHandler(BaseHandler):
             ended=transcript.ended,
             customer=transcript.state.customer if transcript.state else "",
             customer_present=transcript.customer_present,
+            again=not goes_on,
         )
 
     def _check_grant(self, request: messages.Join) -> int:

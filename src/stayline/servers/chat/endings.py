@@ -28,6 +28,7 @@ class Endings:
         self._owners = owners
         self._agents = agents
         self._settling: set[str] = set()
+        agents.catch_up = self.catch_up
 
     # -- the chat has ended: the Interaction Server must know --------------------------------------------------
 
@@ -78,11 +79,12 @@ class Endings:
             await self._end(event)
             return
         owner = self._owners.owner(event.chat_session)
+        # Before the members go: the last one who looks at it lets the session go.
+        held = self._sessions.get(event.chat_session)
         for member in self._agents.of(event.chat_session):
             # An event that was made before the grant says nothing about it, however late it comes.
             if member.user != owner and member.version < event.version:
                 member.remove("somebody else has the interaction now" if owner else "it was given back")
-        held = self._sessions.get(event.chat_session)
         if held is not None and held.loaded:
             await self._write_departures(held, owner or "", event.version)
 
