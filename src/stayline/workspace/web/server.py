@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ import structlog
 import uvicorn
 
 from stayline.domain.errors import refuse
+from stayline.link import exposure
 from stayline.link.bootstrap import Bootstrap, load_bootstrap
 from stayline.workspace.web.app import create_app
 from stayline.workspace.web.engines import EngineMaker
@@ -32,21 +32,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine can reach ``host``."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def check_exposure(host: str, *, tls: bool) -> None:
     """Raises RefusedError ``workspace.exposed``: passwords are not taken over a network without TLS."""
-    if not tls and not is_loopback(host):
-        fix = "Listen on 127.0.0.1, or give --certificate and --key."
-        raise refuse("workspace.exposed", f"Without TLS this page must not listen on {host}.", fix=fix)
+    fix = "Listen on 127.0.0.1, or give --certificate and --key."
+    exposure.check_exposure(host, tls=tls, what="this page", code="workspace.exposed", fix=fix)
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -98,7 +87,7 @@ async def run_app(
 def web_settings(bootstrap: Bootstrap, port: int, host: str, *, secure: bool) -> WebSettings:
     """Settings of a Workspace process of the centre that ``bootstrap`` describes; state is in ``workspace/``."""
     maker = EngineMaker(bootstrap, Path(bootstrap.state) / "workspace")
-    hosts = ("localhost", "127.0.0.1", "[::1]") if is_loopback(host) else ()
+    hosts = ("localhost", "127.0.0.1", "[::1]") if exposure.is_loopback(host) else ()
     return WebSettings(
         state_dir=maker.state,
         engine_factory=maker.engine,

@@ -3,7 +3,8 @@
 import pytest
 
 from stayline.domain.errors import RefusedError
-from stayline.workspace.web.server import check_exposure, is_loopback
+from stayline.link.exposure import is_loopback
+from stayline.workspace.web.server import check_exposure
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
