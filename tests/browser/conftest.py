@@ -11,9 +11,10 @@ from tests.browser.fake_engine import FakeEngine
 from tests.browser.page_server import PageServer
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """The system's Chromium."""
+    """The system's Chromium. Not for the whole session: its driver keeps an event loop running, and tests of other
+    rooms run their own."""
     with launched() as browser:
         yield browser
 
