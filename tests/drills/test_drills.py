@@ -61,6 +61,13 @@ def test_drill(name: str) -> None:
     assert 0 < result["seconds"]["detection"]["max"] <= result["seconds"]["restored"]["max"]
 
 
+def test_what_an_asynchronous_replica_missed_is_sent_again_or_reported() -> None:
+    status, result = run_drill("site-loss", "--replication", "async")
+    check_shape(result)
+    assert (status, result["verdict"]) == (0, "pass"), result["why"]
+    assert result["interactions"]["open"] == 24
+
+
 def test_an_unknown_drill_is_refused_with_the_known_ones() -> None:
     command = [sys.executable, "-m", "stayline.cli.main", "lab", "drill", "no-such"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

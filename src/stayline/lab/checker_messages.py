@@ -89,10 +89,11 @@ def _transcript(session: str, entries: list[EntryRow]) -> list[Found]:
 
 
 def _customer_shown(facts: Iterable[CustomerFact]) -> Shown:
-    """What is on the customer's screen at the end (a reload begins a new one)."""
+    """What is on the customer's screen at the end (a reload begins a new one, and so does a transcript that lost its
+    end)."""
     shown: Shown = []
     for fact in facts:
-        if fact.kind == "reloaded":
+        if fact.kind in ("reloaded", "rewound"):
             shown = []
         elif fact.kind == "shown":
             shown.append((fact.seq, fact.id))
@@ -111,6 +112,8 @@ def _agent_shown(facts: Iterable[AgentFact]) -> dict[str, Shown]:
             shown.pop(owned.pop(fact.interaction, ""), None)
         elif fact.fact == "seen":
             shown.setdefault(fact.session, []).append((fact.seq, fact.message))
+        elif fact.fact == "rewound":
+            shown[fact.session] = []
         elif fact.fact == "begun":
             owned, shown = {}, {}
     return {session: lines for session, lines in shown.items() if session in owned.values()}

@@ -27,7 +27,7 @@ SILENCE = 5.0
 
 class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
     """What happened at this customer. ``kind``: typed, acked, shown, refused, connected, lost, started, resumed,
-    ended, gap. ``at`` is Unix seconds; ``seq`` and ``id`` as in the protocol."""
+    reloaded, rewound, ended, gap. ``at`` is Unix seconds; ``seq`` and ``id`` as in the protocol."""
 
     kind: str
     at: float
@@ -245,8 +245,10 @@ class Customer:
 
     async def _introduce(self) -> None:
         if self._started:
-            after = len(self.entries)
-            await self._say(protocol.Resume(session=self.session, secret=self._secret, after=after))
+            after, last = len(self.entries), self.entries[-1].id if self.entries else ""
+            await self._say(
+                protocol.Resume(session=self.session, secret=self._secret, after=after, last=last)
+            )
         else:
             await self._say(msgspec.structs.replace(self._start, after=len(self.entries)))
 
@@ -280,11 +282,20 @@ class Customer:
 
     async def _served(self, message: protocol.Started | protocol.Resumed) -> None:
         self._note("resumed" if isinstance(message, protocol.Resumed) else "started", server=self.server)
+        if isinstance(message, protocol.Resumed) and message.again:
+            self._rewind()
         self._started = self._ready = True
         for id_, text in list(self.outbox.items()):
             await self._say(protocol.Send(id=id_, text=text))
         if self._ending:
             await self._say(protocol.End())
+
+    def _rewind(self) -> None:
+        """What is shown is not the transcript any more: all of it follows, and what was typed here is sent again."""
+        own = {one.id: one.text for one in self.entries if one.party == "customer" and one.kind == "message"}
+        self.outbox = own | self.outbox
+        self.entries.clear()
+        self._note("rewound")
 
     def _acked(self, id_: str, seq: int) -> None:
         if self.outbox.pop(id_, None) is not None:

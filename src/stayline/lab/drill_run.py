@@ -158,6 +158,13 @@ class _Run:
             entries=tables.entries,
         )
         outages, problems = outages_of(stage.strikes, agents)
+        untrue = stage.reported & (
+            {one.id for one in tables.entries} | {one.id for one in tables.interactions}
+        )
+        if untrue:
+            problems.append(
+                f"{len(untrue)} reported as lost that are there ({', '.join(sorted(untrue)[:3])})"
+            )
         return judge(
             self._wishes.drill.name,
             self._wishes.agents,

@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from signal import SIGKILL
+from pathlib import Path
+from signal import SIGKILL, SIGSTOP
 
+from stayline.control.host.procinfo import descendants
 from stayline.domain.objects import ApplicationType
 from stayline.lab.drill_database import reported_loss
 from stayline.lab.drill_report import Budget
@@ -92,8 +95,39 @@ async def _relocate(stage: Stage) -> None:
             await stage.talked()
 
 
+def _is_asynchronous(stage: Stage, site: str) -> bool:
+    return stage.centre.layout.sites[site].plan.replication is ReplicationMode.ASYNC
+
+
+def _walsenders(postmaster: int) -> list[int]:
+    """Pids of the processes of a PostgreSQL server that send its log to replicas."""
+    found: list[int] = []
+    for pid in descendants(postmaster):
+        with contextlib.suppress(OSError):
+            if b"walsender" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
+async def _fall_behind(stage: Stage, site: str) -> None:
+    """Freeze what sends the write-ahead log, as a congested line would, until things were acknowledged that the other
+    site does not have: on one machine the replica is never behind by itself."""
+    for pid in _walsenders(stage.centre.database_pid(site)):
+        os.kill(pid, SIGSTOP)
+    before = stage.customers.state.sent + stage.agents.state.sent
+    ahead = max(4, stage.customer_count // 4)
+    await stage.until(
+        lambda: stage.customers.state.sent + stage.agents.state.sent >= before + ahead,
+        30.0,
+        f"{ahead} more messages were sent",
+    )
+    stage.say(f"{ahead} messages were sent while the replica heard nothing")
+
+
 async def _site_loss(stage: Stage) -> None:
     lost, left = stage.centre.layout.sites
+    if _is_asynchronous(stage, lost):
+        await _fall_behind(stage, lost)
     killing: list[asyncio.Task[int]] = []
     loop = asyncio.get_running_loop()
     await stage.strike(lambda: killing.append(loop.create_task(stage.centre.kill_site(lost))))
@@ -117,7 +151,7 @@ async def _return_of_the_lost(stage: Stage) -> None:
         stage.problems.append(f"{lost} came back and said nothing about what was lost")
         return
     stage.say(f"{lost} had {report.lost_journal} steps and {report.lost_entries} chat entries alone")
-    if stage.centre.layout.sites[lost].plan.replication is ReplicationMode.ASYNC:
+    if _is_asynchronous(stage, lost):
         stage.reported = frozenset([*report.lost_messages, *report.lost_interactions])
 
 

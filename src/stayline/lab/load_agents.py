@@ -82,6 +82,8 @@ class AgentLoad:
             self._sent += 1
         elif kind == "seen":
             self._held[agent, known.session] = known.seq
+        elif kind == "rewound":
+            self._held[agent, known.session] = 0
         elif kind == "gone":
             self._held.pop((agent, self._chats.pop(known.interaction, "")), None)
         elif kind == "owned":

@@ -49,6 +49,11 @@ class ChatSession:
         return self.entries[-1].seq if self.entries else 0
 
     @property
+    def last_id(self) -> str:
+        """Its id; empty when nothing is held."""
+        return self.entries[-1].id if self.entries else ""
+
+    @property
     def unread(self) -> int:
         """Messages of others after the last one read."""
         # Sequence numbers have no gaps: what is unread is the end of the list.
@@ -79,6 +84,23 @@ class ChatSession:
             if entry.party is Party.CUSTOMER:
                 self.typing_until = 0.0
         return new, False
+
+    def rewind(self) -> None:
+        """What is held is not the transcript any more (a site was lost with its newest entries): forget it, and
+        put what this agent wrote back into the outbox. What is still in the transcript leaves it again when that is
+        read; the rest is sent once more, under its old id."""
+        waiting = {message.id for message in self.outbox}
+        own = [
+            OutMessage(
+                id=entry.id, session=self.id, interaction=self.interaction, text=entry.text, at=entry.at
+            )
+            for entry in self.entries
+            if entry.kind is EntryKind.MESSAGE and self.is_mine(entry) and entry.id not in waiting
+        ]
+        self.outbox = [*own, *self.outbox]
+        self.entries.clear()
+        self._lines.clear()
+        self.ended = False
 
     def acknowledged(self, message: str, seq: int, at: float, name: str) -> bool:
         """The server stored a message of ours. True when it could be placed; False: a gap must be filled

@@ -143,7 +143,8 @@ class ChatWorker:
             return
 
     async def _join(self, peer: Peer) -> None:
-        request = Join(session=self.session.id, grant=self.session.grant, after=self.session.last_seq)
+        session = self.session
+        request = Join(session=session.id, grant=session.grant, after=session.last_seq, last=session.last_id)
         try:
             joined = await peer.request("chat.join", request, Joined, timeout=ANSWER_SECONDS)
         except RefusedError as error:
@@ -152,6 +153,11 @@ class ChatWorker:
         if peer is not self._context.peer:
             return
         self.session.refusals = 0
+        if joined.again:
+            log.warning("workspace.chat_again", session=session.id, why="a forced switch-over lost entries")
+            session.rewind()
+            self._context.saved()
+            self._report("rewound")
         gap = self.take(joined.entries)
         self.session.customer = joined.customer or self.session.customer
         self.session.customer_present = joined.customer_present

@@ -98,3 +98,16 @@ def test_shown_is_committed_first_then_what_is_under_way_or_failed() -> None:
     ]
     assert shown[2].why == "too long"
     assert shown[2].text == "text of m2"
+
+
+def test_after_a_loss_what_was_written_here_is_sent_again_and_nothing_else() -> None:
+    chat = session()
+    chat.add([entry(1), entry(2, Party.AGENT, "a"), entry(3), entry(4, Party.AGENT, "b")])
+    chat.outbox = [message("c")]
+    chat.rewind()
+    assert (chat.last_seq, chat.last_id) == (0, "")
+    assert [m.id for m in chat.outbox] == ["a", "b", "c"]
+    # The transcript that is left has the first answer; another entry stands where the lost question stood.
+    chat.add([entry(1), entry(2, Party.AGENT, "a"), entry(3, id="other")])
+    assert [m.id for m in chat.outbox] == ["b", "c"]
+    assert [line.id for line in chat.shown("n")] == ["e1", "a", "other", "b", "c"]

@@ -27,7 +27,8 @@ class _Kind:
 
 
 JOURNAL = _Kind("journal", ("seq", "interaction", "version"), ("bigint", "text", "bigint"), "interaction")
-ENTRIES = _Kind("chat_entry", ("session", "seq", "id"), ("text", "bigint", "text"), "id")
+# Not by its place: an entry that its writer has sent again meanwhile is not lost, wherever it stands now.
+ENTRIES = _Kind("chat_entry", ("session", "id"), ("text", "text"), "id")
 INTERACTIONS = _Kind("interaction", ("id",), ("text",), "id")
 
 

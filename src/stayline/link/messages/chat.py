@@ -6,21 +6,25 @@ from stayline.link.messages.contact import Entry, Party
 
 
 class Join(msgspec.Struct, kw_only=True):
-    """``chat.join`` -> :class:`Joined`. ``grant`` is from the owned interaction; ``after`` the last seq held."""
+    """``chat.join`` -> :class:`Joined`. ``grant`` is from the owned interaction; ``after`` the last seq held, and
+    ``last`` the id of that entry: another one may stand there now (a forced switch-over lost some)."""
 
     session: str
     grant: str
     after: int = 0
+    last: str = ""
 
 
 class Joined(msgspec.Struct, kw_only=True):
-    """What is new since ``after``, and how the session stands."""
+    """What is new since ``after``, and how the session stands. ``again``: what the Workspace holds is not this
+    transcript; ``entries`` are all there are, and what the agent wrote and misses among them must be sent again."""
 
     session: str
     entries: list[Entry]
     ended: bool
     customer: str
     customer_present: bool
+    again: bool = False
 
 
 class Leave(msgspec.Struct):

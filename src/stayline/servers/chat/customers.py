@@ -70,6 +70,7 @@ class CustomerConnection:
         self._news = asyncio.Event()
         self._typing: str | None = None
         self._held: HeldSession | None = None
+        self._opened = False
         self._name = ""
         self._shown = 0
         self._told: protocol.State | None = None
@@ -183,7 +184,8 @@ class CustomerConnection:
         self._check_length(start.text)
         state = await self._services.beginning.begin(start)
         await self._say(protocol.Started(session=start.session))
-        await self._open(state, start.after)
+        await self._hold(state)
+        self._open(state, start.after)
 
     async def _resume(self, resume: protocol.Resume) -> None:
         self._check_alone(resume.session)
@@ -191,19 +193,26 @@ class CustomerConnection:
         if not state.submitted and not state.ended:
             # Begun, but never brought to the agents: the page must repeat its start.
             raise refuse("chat.not_started", "The chat was not started completely.", fix="Send start again.")
-        await self._say(protocol.Resumed(session=resume.session, last=state.last_seq))
-        await self._open(state, resume.after)
+        await self._hold(state)
+        goes_on = await self._services.sessions.continues(self._session(), resume.after, resume.last)
+        await self._say(protocol.Resumed(session=resume.session, last=state.last_seq, again=not goes_on))
+        self._open(state, resume.after if goes_on else 0)
 
     def _check_alone(self, session: str) -> None:
         if self._held is not None and self._held.id != session:
             raise refuse("chat.other", "This connection has another chat already.")
 
-    async def _open(self, state: ChatState, after: int) -> None:
-        self._name = state.customer
+    async def _hold(self, state: ChatState) -> None:
+        """Hold the session; nothing of it is shown before :meth:`_open` says from where on."""
         if self._held is None:
+            self._opened = False
             self._held = await self._services.sessions.watch(state.session, self)
             self._services.opened(self._held)
-        self._shown = min(after, self._held.transcript.last)
+
+    def _open(self, state: ChatState, after: int) -> None:
+        self._name = state.customer
+        self._opened = True
+        self._shown = min(after, self._session().transcript.last)
         self._told = None
         self._news.set()
 
@@ -248,7 +257,7 @@ class CustomerConnection:
         while True:
             await self._news.wait()
             self._news.clear()
-            if self._held is not None:
+            if self._held is not None and self._opened:
                 await self._show_entries(self._held)
                 await self._show_state(self._held)
             typing, self._typing = self._typing, None

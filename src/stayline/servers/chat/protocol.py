@@ -34,11 +34,13 @@ class Start(msgspec.Struct, tag="start", kw_only=True):
 
 
 class Resume(msgspec.Struct, tag="resume", kw_only=True):
-    """Go on with a chat at this server; ``after`` is the last seq that the page holds."""
+    """Go on with a chat at this server; ``after`` is the last seq that the page holds, ``last`` the id of that
+    entry."""
 
     session: str
     secret: str
     after: int = 0
+    last: str = ""
 
 
 class Send(msgspec.Struct, tag="send", kw_only=True):
@@ -70,10 +72,13 @@ class Started(msgspec.Struct, tag="started", kw_only=True):
 
 
 class Resumed(msgspec.Struct, tag="resumed", kw_only=True):
-    """Entries after the asked one follow, up to ``last`` for the moment."""
+    """Entries after the asked one follow, up to ``last`` for the moment. ``again``: what the page holds is not this
+    transcript (a site was lost with its newest entries): it forgets what it shows, all entries follow, and it sends
+    its own messages again, with their ids."""
 
     session: str
     last: int
+    again: bool = False
 
 
 class Ack(msgspec.Struct, tag="ack", kw_only=True):

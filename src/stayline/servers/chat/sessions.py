@@ -157,6 +157,12 @@ class Sessions:
             if held.has_customer:
                 self._tell_presence(held)
 
+    async def continues(self, held: HeldSession, after: int, last: str) -> bool:
+        """See :meth:`HeldTranscript.continues`; asks the Contact Server first when this copy is the shorter one."""
+        if after > held.transcript.last:
+            await self.sync(held)
+        return held.transcript.continues(after, last)
+
     def resync(self) -> None:
         """A Contact Server became primary: renew every subscription there."""
         for held in self.all:

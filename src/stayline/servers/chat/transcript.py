@@ -44,6 +44,13 @@ class HeldTranscript:
         """Entries with a larger seq, in order."""
         return self.entries[max(0, seq) :]
 
+    def continues(self, after: int, last: str) -> bool:
+        """Whether somebody who holds ``after`` entries, the last with id ``last`` (empty: does not say), holds the
+        beginning of this transcript."""
+        if after <= 0 or not last:
+            return True
+        return after <= self.last and self.entries[after - 1].id == last
+
     def take(self, entries: Iterable[Entry]) -> None:
         """Put entries where they belong; tell who looks at the session when there is anything new to show."""
         before = self.last

@@ -37,6 +37,18 @@ def test_too_much_ahead_is_dropped_but_the_next_one_is_taken(monkeypatch: pytest
     assert held.last == 4
 
 
+def test_who_holds_another_end_does_not_go_on_with_this_transcript() -> None:
+    held = HeldTranscript("s", lambda: None)
+    held.take([entry(1), entry(2)])
+    first, second = held.entries
+    assert held.continues(0, "")
+    assert held.continues(1, first.id)
+    assert held.continues(2, second.id)
+    assert held.continues(2, "")  # does not say what it holds
+    assert not held.continues(2, first.id)
+    assert not held.continues(3, "lost")
+
+
 def test_the_end_is_the_last_entry() -> None:
     held = HeldTranscript("s", lambda: None)
     held.take([entry(1)])

@@ -191,7 +191,7 @@
     constructor(memory, view) {
       this.memory = memory;
       this.view = view;
-      this.last = 0;
+      this.forgetShown();
       this.ready = false;
       this.ended = false;
       this.connection = new Connection(settings.servers, {
@@ -213,7 +213,7 @@
     }
 
     begin(form) {
-      this.last = 0;
+      this.forgetShown();
       this.ended = false;
       const start = { queue: settings.queue, ...form };
       const first = start.text ? { id: randomToken(), text: start.text } : null;
@@ -237,7 +237,7 @@
     introduce() {
       const { session, secret, start, started } = this.data;
       this.connection.send(started
-        ? { type: "resume", session, secret, after: this.last }
+        ? { type: "resume", session, secret, after: this.last, last: this.lastId }
         : { type: "start", session, secret, ...start, after: this.last });
     }
 
@@ -254,11 +254,29 @@
       this.on_resumed();
     }
 
-    on_resumed() {
+    on_resumed(message) {
+      if (message && message.again) this.rewind();
       this.ready = true;
       this.connection.confirmed();
       for (const message of this.data.outbox) this.connection.send({ type: "send", ...message });
       if (this.data.ending) this.connection.send({ type: "end" });
+    }
+
+    // A site was lost with the newest entries: what is shown is not the transcript any more. All of it follows, and
+    // what was written here is sent again under its old id, so that it is there once whether it was lost or not.
+    rewind() {
+      const waiting = new Set(this.data.outbox.map((message) => message.id));
+      this.data.outbox.unshift(...this.own.filter((message) => !waiting.has(message.id)));
+      this.memory.save();
+      this.forgetShown();
+      this.view.clear();
+      for (const message of this.data.outbox) this.view.pending(message);
+    }
+
+    forgetShown() {
+      this.last = 0;
+      this.lastId = "";
+      this.own = [];
     }
 
     on_ack(message) {
@@ -270,7 +288,11 @@
       if (entry.seq <= this.last) return; // shown already
       if (entry.seq > this.last + 1) return this.introduce(); // something is missing: ask for it, show nothing yet
       this.last = entry.seq;
-      if (entry.party === "customer") this.acknowledged(entry.id);
+      this.lastId = entry.id;
+      if (entry.party === "customer") {
+        this.acknowledged(entry.id);
+        if (entry.kind === "message") this.own.push({ id: entry.id, text: entry.text });
+      }
       this.view.entry(entry);
       if (entry.kind === "ended") this.finish();
     }
