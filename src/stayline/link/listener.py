@@ -33,7 +33,8 @@ class Listener:
 
     ``hello()`` gives our own hello at any moment. ``handler_factory(peer)`` makes the handler of a new link; it may
     raise RefusedError, which the opener gets instead of a welcome. ``on_higher_epoch(epoch, peer)`` is told when
-    a *server* knows a higher epoch than ours (a person's claim proves nothing).
+    a *server* knows a higher epoch than ours (a person's claim proves nothing). ``admits(identity)`` says why a person
+    with a good token is not let in all the same (None: is let in); :meth:`recheck` asks it again.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Listener:
         server_limits: Limits = SERVER_LIMITS,
         hello_timeout: float = 10.0,
         on_higher_epoch: Callable[[int, Peer], None] | None = None,
+        admits: Callable[[Identity], Refusal | None] | None = None,
     ) -> None:
         self.hello = hello
         self.handler_factory = handler_factory
@@ -68,6 +70,7 @@ class Listener:
         self.server_limits = server_limits
         self.hello_timeout = hello_timeout
         self.on_higher_epoch = on_higher_epoch
+        self.admits = admits
         self.peers: set[Peer] = set()
         self.openings: set[Wire] = set()
         self._server: asyncio.Server | None = None
@@ -110,6 +113,18 @@ class Listener:
         waiting = [peer.closed for peer in leaving if not peer.closed.done()]
         if waiting:
             await asyncio.wait(waiting, timeout=LINGER_SECONDS + 1.0)
+
+    def recheck(self) -> None:
+        """What decides on persons has changed: hang up on those who are not let in any more."""
+        if self.admits is None:
+            return
+        for peer in list(self.peers):
+            refusal = self.admits(peer.identity) if peer.identity is not None else None
+            if refusal is not None:
+                log.warning(
+                    "link.expelled", who=peer.hello.application, code=refusal.code, why=refusal.reason
+                )
+                peer.hang_up(refusal)
 
     # -- one incoming connection
 
@@ -199,7 +214,11 @@ class Listener:
         if self.verify is None:
             reason = f"{self.hello().application} cannot check tokens."
             raise RefusedError(Refusal(code="token.invalid", reason=reason, field="token"))
-        return self.verify.identity(opener.token, time.time())
+        identity = self.verify.identity(opener.token, time.time())
+        refusal = self.admits(identity) if self.admits is not None else None
+        if refusal is not None:
+            raise RefusedError(refusal)
+        return identity
 
     async def _start(self, peer: Peer, handler: Handler) -> None:
         try:

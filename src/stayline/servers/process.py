@@ -20,13 +20,14 @@ import structlog
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from stayline.domain.errors import StaylineError, refuse
+from stayline.domain.errors import Refusal, StaylineError, refuse
+from stayline.domain.objects import ObjectType
 from stayline.link.authority import TlsFiles, tls_files
 from stayline.link.bootstrap import Bootstrap, load_bootstrap
 from stayline.link.configuration import ConfigurationClient, configuration_endpoints
 from stayline.link.kept import KeptLink
 from stayline.link.messages.control import Report
-from stayline.link.messages.envelope import Hello, Role
+from stayline.link.messages.envelope import Hello, Identity, Role
 from stayline.link.peer import BaseHandler
 from stayline.link.tokens import TokenVerifier
 from stayline.link.transport import Endpoint
@@ -95,6 +96,14 @@ class ServerProcess:
     def verifier(self) -> TokenVerifier:
         """Checks the tokens of this centre."""
         return TokenVerifier.load(self.bootstrap.keys)
+
+    def admits(self, identity: Identity) -> Refusal | None:
+        """Why a person with a good token is not let in: disabled since the token was signed. One that is not known here
+        may be newer than this copy of the configuration."""
+        person = self.configuration.snapshot.get(ObjectType.PERSON, identity.user)
+        if person is None or person.enabled:
+            return None
+        return Refusal(code="auth.disabled", reason=f"'{identity.user}' is disabled.", field="token")
 
     def saw_epoch(self, epoch: int) -> None:
         """Note an epoch said by another server; it only grows."""

@@ -36,7 +36,7 @@ from stayline.workspace.view import LinkView
 
 log = structlog.get_logger(__name__)
 
-TOKEN_REFUSED = frozenset({"token.expired", "token.invalid"})
+TOKEN_REFUSED = frozenset({"token.expired", "token.invalid", "auth.disabled"})
 
 Report = Callable[..., None]
 """Takes a fact and its details: ``report("link.up", application=...)``."""

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from stayline.domain.errors import LinkLostError, RefusedError
+from stayline.domain.errors import LinkLostError, Refusal, RefusedError
 from stayline.link.authority import create_authority, issue
 from stayline.link.frames import encode_frame
 from stayline.link.handshake import Accepts
-from stayline.link.messages.envelope import Frame, Kind, Role
+from stayline.link.messages.envelope import Frame, Identity, Kind, Role
 from stayline.link.peer import BaseHandler, Peer
 from stayline.link.transport import Endpoint, Listener, connect
 from tests.integration.link.material import (
@@ -194,5 +194,29 @@ def test_too_many_connections(material: Material) -> None:
             await until(lambda: len(listener.peers) == 1, "a place is free")
             third = await open_person(material, listener)
             assert not third.is_closed
+
+    run(scenario())
+
+
+def test_a_good_token_is_not_enough_for_who_is_not_admitted_any_more(material: Material) -> None:
+    async def scenario() -> None:
+        disabled: set[str] = set()
+
+        def admits(identity: Identity) -> Refusal | None:
+            return Refusal(code="auth.disabled", reason="No more.") if identity.user in disabled else None
+
+        async with listening(material, Recorder(), admits=admits) as listener:
+            person, server = await open_person(material, listener), await open_server(material, listener)
+            listener.recheck()
+            disabled.update(peer.identity.user for peer in listener.peers if peer.identity is not None)
+            assert disabled
+            listener.recheck()
+            await asyncio.wait_for(person.closed, 10)
+            assert person.farewell is not None
+            assert person.farewell.code == "auth.disabled"
+            with pytest.raises(RefusedError) as caught:
+                await open_person(material, listener)
+            assert caught.value.refusal.code == "auth.disabled"
+            assert not server.is_closed
 
     run(scenario())

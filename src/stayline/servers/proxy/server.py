@@ -78,6 +78,7 @@ class Proxy:
         listener = self.port.listener
         listener.max_connections = self._count("max-connections")
         listener.person_limits = self._person_limits()
+        listener.recheck()
 
     def _person_limits(self) -> Limits:
         rate, burst = float(self._option("limits", "request-rate")), self._count("request-burst")
@@ -96,6 +97,7 @@ class Proxy:
             verify=process.verifier(),
             max_connections=self._count("max-connections"),
             person_limits=self._person_limits(),
+            admits=process.admits,
         )
 
     # -- what it says of itself
