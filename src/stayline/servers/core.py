@@ -112,6 +112,17 @@ class CoreServer:
         if not self._down.done():
             self._down.set_result(why)
 
+    def guard(self, task: "asyncio.Task[None]") -> "asyncio.Task[None]":
+        """A primary without one of its own tasks would look well and leave work undone: it steps down instead, and
+        the other one of the pair, or its next life, does the work."""
+        task.add_done_callback(self._guarded)
+        return task
+
+    def _guarded(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.log.error("core.task_failed", what=task.get_name(), exc_info=error)
+            self.step_down(f"its task {task.get_name()} failed: {type(error).__name__}")
+
     def broadcast(self, name: str, params: object) -> None:
         """Send an event to every live link."""
         for peer in list(self._listener.peers):

@@ -93,7 +93,7 @@ class ContactService:
         self._presence.open(alive, now)
         self._settlement.owe(owed, now)
         self._log.info("contact.loaded", open=len(alive), unsettled=len(owed), why="takeover")
-        self._tick = asyncio.create_task(self._run_ticks(), name="contact-ticks")
+        self._tick = self._core.guard(asyncio.create_task(self._run_ticks(), name="contact-ticks"))
 
     async def end(self, why: str) -> None:
         """Stop at once; what waits stays unanswered and is asked again elsewhere."""

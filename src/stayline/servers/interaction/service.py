@@ -79,8 +79,8 @@ class InteractionService:
         self._tenure.start()
         process.configuration.changed.append(self._configuration_changed)
         self._watching = [
-            asyncio.create_task(self._prune_for_ever(), name="prune"),
-            asyncio.create_task(self._watch_writer(self._writer), name="watch-writer"),
+            self._core.guard(asyncio.create_task(self._prune_for_ever(), name="prune")),
+            self._core.guard(asyncio.create_task(self._watch_writer(self._writer), name="watch-writer")),
         ]
 
     async def end(self, why: str) -> None:
