@@ -1,6 +1,7 @@
 """The catalogue of options: one row each, read by the checks, the documentation and by whoever needs a
 default."""
 
+from stayline.domain.customer_options import CUSTOMER_PORT
 from stayline.domain.objects import ApplicationType as App
 from stayline.domain.objects import ObjectType as Obj
 from stayline.domain.option_spec import OptionSpec, Target, ValueKind
@@ -218,17 +219,6 @@ _CORE = [
         low=1,
         high=1_728_000,
     ),
-    _other(
-        "settings",
-        "allowed-origins",
-        ValueKind.LIST,
-        "",
-        _CHAT,
-        "Web origins (https://shop.example) that may embed the widget; * for any",
-    ),
-    _count("settings", "max-message-length", "4000", _CHAT, "Characters of one chat message", 1, 16_000),
-    _count("settings", "max-connections", "5000", _CHAT, "Customers' connections to one Chat Server"),
-    _count("settings", "message-rate", "10", _CHAT, "Messages a second from one customer", 1, 10_000),
     _seconds(
         "interaction-server-proxy",
         "core-grace",
@@ -372,7 +362,7 @@ _MANAGEMENT = [
     ),
 ]
 
-CATALOGUE: tuple[OptionSpec, ...] = (*_WORKSPACE, *_CORE, *_COMMON, *_MANAGEMENT)
+CATALOGUE: tuple[OptionSpec, ...] = (*_WORKSPACE, *_CORE, *CUSTOMER_PORT, *_COMMON, *_MANAGEMENT)
 """Every known option."""
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from stayline.domain.objects import ApplicationType, ObjectType
 
+_ADDRESS = re.compile(r"https?://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?")
+
 Target = ObjectType | ApplicationType
 """What an option may be set on: a kind of object, or a kind of Application."""
 
@@ -22,6 +24,7 @@ class ValueKind(enum.StrEnum):
     CHOICES = "choices"
     LIST = "list"
     SITE = "site"
+    ADDRESS = "address"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,7 @@ class OptionSpec:
             ValueKind.CHOICES: "a comma-separated list of " + ", ".join(self.values),
             ValueKind.LIST: "a comma-separated list",
             ValueKind.SITE: "a site name (letters, digits, underscore, @, space) or empty",
+            ValueKind.ADDRESS: "a web address (https://name or https://name:port) or empty",
         }
         return words[self.kind]
 
@@ -79,6 +83,8 @@ class OptionSpec:
                 return all(part.strip() in self.values for part in value.split(","))
             case ValueKind.SITE:
                 return re.fullmatch(r"[\w@ ]{0,255}", value) is not None
+            case ValueKind.ADDRESS:
+                return value == "" or _ADDRESS.fullmatch(value) is not None
             case _:
                 return True
 

@@ -21,6 +21,7 @@ from stayline.control.host.run_file import write_durably
 from stayline.control.postgres.config import create_passwords
 from stayline.domain.errors import refuse
 from stayline.domain.objects import ApplicationType, ConfigObject, ObjectType
+from stayline.domain.topology import Configuration
 from stayline.lab.crowd_objects import with_crowd
 from stayline.lab.ports import choose_ports, is_free
 from stayline.lab.sample import load_centre
@@ -43,6 +44,7 @@ from stayline.link.authority import (
 )
 from stayline.link.messages.control import ReplicationMode
 from stayline.link.tokens import SIGNING_KEY, create_signing_keys
+from stayline.servers.chat.protection import customer_address
 from stayline.store.passwords import hashes_of
 
 __all__ = [
@@ -67,6 +69,9 @@ FORMAT = 1
 
 WORKSPACE_PORT, SHOP_PORT = "workspace", "shop"
 """Port ids of the lab itself: the Workspace's pages and the sample customer page."""
+
+_LAB_STARTS = "100000"
+"""Chats a minute that the lab's one address may start."""
 
 LAB = "lab"
 """Whose ports the two above are, in :attr:`Laid.ports`."""
@@ -128,9 +133,9 @@ class Layout:
 
 def chat_addresses(layout: Layout) -> list[str]:
     """Base addresses of the customers' ports of all Chat Servers, those of the first site first."""
+    configuration = Configuration(layout.objects)
     return [
-        f"http://{layout.sites[layout.site_of(one.name)].plan.address}:{one.ports['http']}"
-        for one in layout.applications(ApplicationType.CHAT_SERVER)
+        customer_address(configuration, one.name) for one in layout.applications(ApplicationType.CHAT_SERVER)
     ]
 
 
@@ -166,7 +171,7 @@ def lay_out(
     laid = _read_laid(state)
     hosts = [one for one in objects if one.type is ObjectType.HOST]
     _assign_ports(state, laid, hosts, objects, random or Random())
-    objects = [_with_origins(_with_ports(one, laid), laid) for one in objects]
+    objects = [_with_customers(_with_ports(one, laid), laid) for one in objects]
     authority = state / "authority"
     create_authority(authority)
     create_passwords(state / "authority" / "database-passwords.json")
@@ -305,14 +310,18 @@ def _with_ports(one: ConfigObject, laid: Laid) -> ConfigObject:
     return one
 
 
-def _with_origins(one: ConfigObject, laid: Laid) -> ConfigObject:
-    """Let the lab's sample customer page talk to every Chat Server, unless the file says who may."""
-    if one.app_type is not ApplicationType.CHAT_SERVER or one.option("settings", "allowed-origins"):
+def _with_customers(one: ConfigObject, laid: Laid) -> ConfigObject:
+    """Let the lab's sample customer page and its synthetic customers talk to every Chat Server: what the file does
+    not say is set. All of the lab's customers come from one address."""
+    if one.app_type is not ApplicationType.CHAT_SERVER:
         return one
     port = laid.ports[LAB][SHOP_PORT]
-    settings = one.options.get("settings", {}) | {
-        "allowed-origins": f"http://127.0.0.1:{port}, http://localhost:{port}"
+    wanted = {
+        "allowed-origins": f"http://127.0.0.1:{port}, http://localhost:{port}",
+        "max-starts-per-minute": _LAB_STARTS,
     }
+    missing = {key: value for key, value in wanted.items() if not one.option("settings", key)}
+    settings = one.options.get("settings", {}) | missing
     return msgspec.structs.replace(one, options={**one.options, "settings": settings})
 
 

@@ -9,6 +9,7 @@ from stayline.domain.options import check_option, default_of
 
 WORKSPACE = ConfigObject(type=ObjectType.APPLICATION, name="W", app_type=ApplicationType.WORKSPACE)
 IXN = ConfigObject(type=ObjectType.APPLICATION, name="I", app_type=ApplicationType.INTERACTION_SERVER)
+CHAT = ConfigObject(type=ObjectType.APPLICATION, name="C", app_type=ApplicationType.CHAT_SERVER)
 TENANT = ConfigObject(type=ObjectType.TENANT, name="T")
 SECTION = "interaction-workspace"
 
@@ -19,7 +20,7 @@ def test_every_default_is_valid_and_every_row_says_what_it_means(spec: object) -
 
     assert isinstance(spec, OptionSpec)
     # A list may be empty, and so may a site: that is what "unset" means.
-    empty_is_fine = spec.kind in (ValueKind.LIST, ValueKind.SITE, ValueKind.TEXT)
+    empty_is_fine = spec.kind in (ValueKind.LIST, ValueKind.SITE, ValueKind.TEXT, ValueKind.ADDRESS)
     assert spec.accepts(spec.default) or (empty_is_fine and spec.default == "")
     assert len(spec.meaning) > 20
     assert spec.on
@@ -54,6 +55,10 @@ def test_no_option_is_there_twice_for_one_kind_of_object() -> None:
         (TENANT, SECTION, "eservices.session-restore-mediatype", "chat,fax", "option.value", "email"),
         (IXN, "settings", "delivering-timeout", "1" * 5000, "option.value", ""),
         (IXN, "", "delivering-timeout", "1", "option.unknown", ""),
+        (CHAT, "settings", "public-address", "https://a.example/; script-src *", "option.value", "https://"),
+        (CHAT, "settings", "public-address", "a.example", "option.value", "https://"),
+        (CHAT, "settings", "max-starts-per-minute", "0", "option.value", "1 to 10"),
+        (IXN, "settings", "behind-tls-proxy", "true", "option.wrong_object", "Chat Server"),
     ],
 )
 def test_what_is_wrong_is_refused_with_its_fix(
@@ -87,3 +92,10 @@ def test_defaults_are_those_of_the_original() -> None:
     assert default_of(SECTION, "warm-standby.reconnection-random-delay-range") == "2"
     assert default_of("settings", "delivering-timeout", ApplicationType.INTERACTION_SERVER) == "30"
     assert default_of("settings", "core-grace", ApplicationType.INTERACTION_SERVER) == ""
+
+
+@pytest.mark.parametrize(
+    "value", ["", "https://chat.example", "https://[2001:db8::1]:8443", "http://127.0.0.1:80"]
+)
+def test_a_public_address_is_an_origin(value: str) -> None:
+    assert check_option(CHAT, "settings", "public-address", value) is None

@@ -11,7 +11,16 @@ from stayline.control.host.plan import Provision, load_plan
 from stayline.domain.errors import RefusedError
 from stayline.domain.objects import ApplicationType, ObjectType
 from stayline.lab.crowd_objects import CROWD_PASSWORD
-from stayline.lab.layout import HOST_PORT, LAB, WORKSPACE_FOLDER, lay_out, locked, read_layout, remove
+from stayline.lab.layout import (
+    HOST_PORT,
+    LAB,
+    WORKSPACE_FOLDER,
+    chat_addresses,
+    lay_out,
+    locked,
+    read_layout,
+    remove,
+)
 from stayline.lab.sample import load_centre
 from stayline.link.authority import tls_files
 from stayline.link.bootstrap import load_bootstrap
@@ -128,6 +137,8 @@ def test_chat_servers_let_the_sample_page_in(tmp_path: Path) -> None:
     shop = layout.laid.ports[LAB]["shop"]
     for one in layout.applications(ApplicationType.CHAT_SERVER):
         assert f"http://127.0.0.1:{shop}" in one.option("settings", "allowed-origins")
+        assert one.option("settings", "max-starts-per-minute") == "100000"
+    assert [address.split(":")[0] for address in chat_addresses(layout)] == ["http"] * 4
 
 
 def test_a_lab_in_use_is_not_removed_and_a_strange_folder_never(tmp_path: Path) -> None:

@@ -56,13 +56,15 @@ class Beginning:
         self._configuration = configuration
         self._tenant = tenant
 
-    async def begin(self, start: Start) -> ChatState:
+    async def begin(self, start: Start, admit: Callable[[], None]) -> ChatState:
         """Do what is not done yet; the chat is durable and submitted when this returns.
 
+        ``admit`` is called before a chat is made, and raises when it must not be.
         Raises ``queue.unknown``, ``contact.invalid`` (naming the field), ``chat.secret``, or what is retryable.
         """
         state = await self._existing(start)
         if state is None:
+            admit()
             state = await self._create(start)
         if start.text and not state.ended:
             await self._first_message(start, state)

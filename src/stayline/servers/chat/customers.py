@@ -18,6 +18,7 @@ from stayline.servers.chat import protocol
 from stayline.servers.chat.beginning import Beginning, customer_message
 from stayline.servers.chat.parties import ended
 from stayline.servers.chat.sessions import HeldSession, Sessions
+from stayline.servers.chat.starts import StartLimit
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +49,8 @@ class Channel(Protocol):
 
 
 class Services(NamedTuple):
-    """What the connections share. ``max_text`` and ``rate`` (messages a second) are options, read when needed."""
+    """What the connections share. ``max_text``, ``rate`` (messages a second) and ``starts_per_minute`` are options,
+    read when needed."""
 
     sessions: Sessions
     beginning: Beginning
@@ -56,6 +58,8 @@ class Services(NamedTuple):
     rate: Callable[[], float]
     delayed: Callable[[], bool]
     opened: Callable[[HeldSession], None]
+    starts: StartLimit
+    starts_per_minute: Callable[[], int]
 
 
 class CustomerConnection:
@@ -63,9 +67,12 @@ class CustomerConnection:
 
     is_customer = True
 
-    def __init__(self, channel: Channel, services: Services) -> None:
+    def __init__(self, channel: Channel, services: Services, source: str) -> None:
+        """``source``: the address that its start of a chat counts for (:func:`starts.source_of`)."""
         self._channel = channel
         self._services = services
+        self._source = source
+        self._counted = ""
         self._work: asyncio.Queue[protocol.FromCustomer] = asyncio.Queue(WAITING_MESSAGES)
         self._news = asyncio.Event()
         self._typing: str | None = None
@@ -182,10 +189,18 @@ class CustomerConnection:
     async def _begin(self, start: protocol.Start) -> None:
         self._check_alone(start.session)
         self._check_length(start.text)
-        state = await self._services.beginning.begin(start)
+        state = await self._services.beginning.begin(start, lambda: self._count(start.session))
         await self._say(protocol.Started(session=start.session))
         await self._hold(state)
         self._open(state, start.after)
+
+    def _count(self, session: str) -> None:
+        """Count a new chat for its source, once however often this page repeats its start."""
+        if self._counted == session:
+            return
+        now = asyncio.get_running_loop().time()
+        self._services.starts.take(self._source, self._services.starts_per_minute(), now)
+        self._counted = session
 
     async def _resume(self, resume: protocol.Resume) -> None:
         self._check_alone(resume.session)

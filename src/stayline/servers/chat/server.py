@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,12 +21,15 @@ from stayline.link.peer import BaseHandler, Peer, read
 from stayline.link.transport import Accepts, Endpoint, Listener
 from stayline.servers.chat.agents import METHODS, AgentLinks
 from stayline.servers.chat.beginning import Beginning
+from stayline.servers.chat.customer_port import CustomerPort
 from stayline.servers.chat.customers import Services
 from stayline.servers.chat.endings import Endings
 from stayline.servers.chat.gate import Gate
 from stayline.servers.chat.owners import Owners
+from stayline.servers.chat.protection import Protection, customer_addresses, protection_of
 from stayline.servers.chat.sessions import HeldSession, Sessions
-from stayline.servers.chat.web import CustomerWeb, WebListener, WebSettings
+from stayline.servers.chat.starts import StartLimit
+from stayline.servers.chat.web import CustomerWeb, WebSettings
 from stayline.servers.process import ServerProcess
 
 log = structlog.get_logger(__name__)
@@ -51,7 +55,7 @@ class ChatServer:
         self.endings = Endings(self.contact, self.interaction, self.sessions, self._owners, self._agents)
         self._web = self._make_web()
         host, port = self._configuration().endpoint_of(process.name, "http")
-        self._web_listener = WebListener(self._web, host, port)
+        self._port = CustomerPort(self._web, host, port, self._protection, Path(process.bootstrap.state))
         self._listener = self._make_listener()
         self.contact.on_primary.append(self._contact_found)
         self.contact.on_lost.append(self._contact_lost)
@@ -88,13 +92,16 @@ class ChatServer:
             rate=lambda: float(self._option("message-rate")),
             delayed=lambda: self.contact.primary is None,
             opened=self._session_opened,
+            starts=StartLimit(),
+            starts_per_minute=lambda: int(self._option("max-starts-per-minute")),
         )
         settings = WebSettings(
-            servers=self._all_servers,
+            servers=lambda: customer_addresses(self._configuration()),
             origins=lambda: [
                 part.strip() for part in self._option("allowed-origins").split(",") if part.strip()
             ],
             max_connections=lambda: int(self._option("max-connections")),
+            protection=self._protection,
         )
         return CustomerWeb(services, settings)
 
@@ -130,16 +137,8 @@ class ChatServer:
     def _own_tenant(self) -> str:
         return self._configuration().application(self._process.name).tenant or "Environment"
 
-    def _all_servers(self) -> list[str]:
-        """Base addresses of the Chat Servers of all sites: a page keeps working when its site is gone."""
-        configuration = self._configuration()
-        names = [
-            app.name
-            for app in configuration.applications(ApplicationType.CHAT_SERVER)
-            if app.enabled and "http" in app.ports
-        ]
-        addresses = [configuration.endpoint_of(name, "http") for name in names]
-        return [f"http://{host}:{port}" for host, port in addresses]
+    def _protection(self) -> Protection:
+        return protection_of(self._configuration(), self._process.name)
 
     def _refresh_pairs(self) -> None:
         self.contact.refresh()
@@ -194,21 +193,24 @@ class ChatServer:
         grace = float(self._option("core-grace"))
         wanted = self._gate.open(grace, time.monotonic())
         why = self._gate.why(grace)
-        if wanted and not (self._listener.is_open and self._web_listener.is_open):
+        await self._port.follow()
+        if wanted and not (self._listener.is_open and self._port.is_open):
             await self._open(why)
-        elif not wanted and (self._listener.is_open or self._web_listener.is_open):
+        elif not wanted and (self._listener.is_open or self._port.is_open):
             await self._close(why)
 
     async def _open(self, why: str) -> None:
+        before = (self._listener.is_open, self._port.is_open, self._port.refused)
         try:
             await self._listener.open()
-            await self._web_listener.open()
+            await self._port.open()  # agents are served also when customers may not be
         except OSError as error:
             log.error("chat.port", why=f"a port cannot be opened: {error}")
             await asyncio.sleep(0.5)
             return
-        log.info("chat.open", why=why)
-        self._process.report_now()
+        if (self._listener.is_open, self._port.is_open, self._port.refused) != before:
+            log.info("chat.open", customers=self._port.is_open, why=why)
+            self._process.report_now()
 
     async def _close(self, why: str) -> None:
         log.info("chat.closed", why=why)
@@ -217,7 +219,7 @@ class ChatServer:
         ).refusal
         await asyncio.gather(
             self._listener.close(refusal, drop=True),
-            self._web_listener.close(why, retry_after=0.2),
+            self._port.close(why, retry_after=0.2),
         )
         self._process.report_now()
 
@@ -241,12 +243,18 @@ class ChatServer:
             role=hello.role.value,
             epoch=hello.epoch,
             term=hello.term,
-            listening=self._listener.is_open and self._web_listener.is_open,
+            listening=self._listener.is_open and self._port.is_open,
             clients=len(self._listener.peers) + len(self._web.connections),
             interactions={"chats": len(self.sessions), "customers": len(self._web.connections)},
             connected_to=[*self.contact.connected_to, *self.interaction.connected_to],
-            why=self._gate.why(float(self._option("core-grace"))),
+            why=self._why(),
         )
+
+    def _why(self) -> str:
+        grace = float(self._option("core-grace"))
+        if self._port.refused and self._gate.open(grace, time.monotonic()):
+            return f"agents only: {self._port.refused}"
+        return self._gate.why(grace)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside."""

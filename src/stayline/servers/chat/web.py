@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from stayline.domain.errors import refuse
 from stayline.servers.chat import page, protocol
 from stayline.servers.chat.customers import CustomerConnection, Services
+from stayline.servers.chat.protection import Protection
+from stayline.servers.chat.starts import source_of
 
 log = structlog.get_logger(__name__)
 
@@ -29,11 +32,12 @@ FULL_RETRY_SECONDS = 3.0
 
 class WebSettings(NamedTuple):
     """Options, read when needed. ``servers``: base addresses of all Chat Servers; ``origins``: further web origins
-    that may embed the widget ("*": any)."""
+    that may embed the widget ("*": any); ``protection``: of this server's port."""
 
     servers: Callable[[], Sequence[str]]
     origins: Callable[[], Sequence[str]]
     max_connections: Callable[[], int]
+    protection: Callable[[], Protection]
 
 
 class PageChannel:
@@ -109,13 +113,18 @@ class CustomerWeb:
         if len(self.connections) >= self._settings.max_connections():
             await self._full(channel)
             return
-        connection = CustomerConnection(channel, self._services)
+        connection = CustomerConnection(channel, self._services, self._source(websocket))
         self.connections.add(connection)
         try:
             await connection.serve()
         finally:
             self.connections.discard(connection)
             await channel.close(1011, "done")
+
+    def _source(self, websocket: WebSocket) -> str:
+        peer = websocket.client.host if websocket.client is not None else ""
+        forwarded = websocket.headers.getlist("x-forwarded-for")
+        return source_of(peer, forwarded, behind_proxy=self._settings.protection().proxied)
 
     async def _full(self, channel: PageChannel) -> None:
         limit = self._settings.max_connections()
@@ -134,7 +143,10 @@ class CustomerWeb:
         if not origin:
             return True
         asked = origin.lower()
-        if asked in (f"http://{host}".lower(), f"https://{host}".lower()):
+        ours = {f"https://{host}".lower()}
+        if not self._settings.protection().secure:  # else a page that came without TLS is not ours
+            ours.add(f"http://{host}".lower())
+        if asked in ours:
             return True
         own = {page.origin_of(server) for server in self._settings.servers()}
         configured = {item if item == "*" else page.origin_of(item) for item in self._settings.origins()}
@@ -168,7 +180,7 @@ class _QuietServer(uvicorn.Server):
 
 
 class WebListener:
-    """The HTTP port, opened and closed as often as needed."""
+    """The HTTP or HTTPS port, opened and closed as often as needed."""
 
     def __init__(self, web: CustomerWeb, host: str, port: int) -> None:
         self._web = web
@@ -182,12 +194,14 @@ class WebListener:
         """Whether the port accepts connections."""
         return self._server is not None
 
-    async def open(self) -> None:
-        """Listen. Port 0 takes a free one. Raises OSError when the port is taken."""
+    async def open(self, tls: ssl.SSLContext | None = None) -> None:
+        """Listen, with TLS when a context is given. Port 0 takes a free one. Raises OSError when the port is
+        taken."""
         if self._server is not None:
             return
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # a line for each page is no decision
-        sock = socket.create_server((self._host, self.port), backlog=1_024)
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        sock = socket.create_server((self._host, self.port), family=family, backlog=1_024)
         self.port = sock.getsockname()[1]
         config = uvicorn.Config(
             self._web.application,
@@ -202,6 +216,7 @@ class WebListener:
             ws_per_message_deflate=False,
             server_header=False,
             proxy_headers=False,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
             timeout_graceful_shutdown=1,
         )
         self._server = _QuietServer(config)

@@ -10,9 +10,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import asyncpg
 
@@ -44,10 +45,23 @@ TYPES = {
 class Rig:
     """The site's folder, and the processes started from it."""
 
-    def __init__(self, base: Path, dsn: str, flex_timeout: str = "45") -> None:
+    def __init__(
+        self,
+        base: Path,
+        dsn: str,
+        flex_timeout: str = "45",
+        chat_options: Mapping[str, str] = MappingProxyType({}),
+        address: str = "127.0.0.1",
+    ) -> None:
         self.base = base
         self.dsn = dsn
         self.flex_timeout = flex_timeout
+        self.chat_options = {
+            "allowed-origins": "http://shop.example",
+            "core-grace": "5",
+            "max-starts-per-minute": "1000",  # all customers of the tests come from one address
+        } | dict(chat_options)
+        self.address = address
         self.ports = {name: free_port() for name in TYPES}
         self.http = {name: free_port() for name in TYPES if TYPES[name] is App.CHAT_SERVER}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -79,7 +93,7 @@ class Rig:
     def _objects(self) -> list[ConfigObject]:
         return [
             ConfigObject(type=ObjectType.TENANT, name=TENANT),
-            ConfigObject(type=ObjectType.HOST, name="host_a", address="127.0.0.1", site=SITE),
+            ConfigObject(type=ObjectType.HOST, name="host_a", address=self.address, site=SITE),
             ConfigObject(type=ObjectType.QUEUE, name="chat.support", tenant=TENANT, media=["chat"]),
             ConfigObject(type=ObjectType.QUEUE, name="mail.support", tenant=TENANT, media=["email"]),
             *(self._application(name, kind) for name, kind in TYPES.items()),
@@ -94,7 +108,7 @@ class Rig:
             connections.append(Connection(server=partner, local_timeout=0.5, remote_timeout=0.5))
         if kind is App.CHAT_SERVER:
             ports["http"] = self.http[name]
-            options = {"settings": {"allowed-origins": "http://shop.example", "core-grace": "5"}}
+            options = {"settings": self.chat_options}
             for core in PAIRS:
                 connections.append(Connection(server=core, local_timeout=1.0, remote_timeout=1.0))
         if kind is App.CONTACT_SERVER_PROXY:

@@ -313,8 +313,9 @@
       if (error.retryable) {
         const wait = Math.max(300, (error.retry_after || 0) * 1000) * (1 + Math.random() / 2);
         if (error.of === "start" || error.of === "resume" || !error.of) {
-          this.view.status("The centre is busy at the moment. Trying again…");
-          setTimeout(() => { if (this.connection.isUp && !this.ready) this.introduce(); }, wait);
+          this.view.status(this.busy(error, wait));
+          clearTimeout(this.retry); // one at a time, however often the connection came and went meanwhile
+          this.retry = setTimeout(() => { if (this.connection.isUp && !this.ready) this.introduce(); }, wait);
         } else if (error.of === "end") {
           setTimeout(() => this.end(), wait);
         }
@@ -324,6 +325,13 @@
       else if (error.of === "start") this.start_refused(error);
       else if (error.of === "resume") this.forget("Your earlier chat is over. You can start a new one.");
       else this.view.status(error.reason);
+    }
+
+    busy(error, wait) {
+      if (error.code !== "chat.too_many_starts") return "The centre is busy at the moment. Trying again…";
+      const seconds = Math.ceil(wait / 1000);
+      return "Many chats were started from your network just now. Your message is kept; trying again in "
+        + `${seconds} ${seconds === 1 ? "second" : "seconds"}…`;
     }
 
     send_refused(error) {
