@@ -105,3 +105,33 @@ def test_wrong_passwords_are_all_the_same_and_throttled(database: Database, tmp_
             assert (await gate.login("agent02", "stayline")).identity.user == "agent02"
 
     asyncio.run(play())
+
+
+def test_an_operator_sets_options_and_makes_nobody_an_administrator(
+    database: Database, tmp_path: Path
+) -> None:
+    async def play() -> None:
+        desk = Desk(tmp_path, database.dsn)
+        await desk.provision()
+        async with desk.server("A"):
+            gate = desk.client(token="")
+            admin = desk.client(token=(await gate.login("admin", "stayline")).token)
+            operator = desk.client(token=(await gate.login("agent02", "stayline")).token)
+            server = desk.client()
+            for client in (admin, operator, server):
+                await client.start()
+            person = server.snapshot.require(ObjectType.PERSON, "agent02")
+
+            def put(*roles: str) -> Operation:
+                changed = msgspec.structs.replace(person, roles=list(roles))
+                return Operation(op=OperationKind.PUT, type="Person", name="agent02", object=changed)
+
+            await admin.change([put("operator")], "looks after the servers")
+            await operator.change([set_option("Site_B")], "an operator may")
+            with pytest.raises(RefusedError) as caught:
+                await operator.change([put("operator", "administrator")], "more, please")
+            assert caught.value.refusal.code == "config.forbidden"
+            for client in (admin, operator, server):
+                await client.stop()
+
+    asyncio.run(play())

@@ -23,6 +23,17 @@ EDITORS = frozenset({"administrator", "operator"})
 """Roles that may change the configuration and read its history."""
 
 
+def check_persons(operations: Sequence[Operation], by: str, *, administrator: bool) -> None:
+    """Raises RefusedError ``config.forbidden`` when somebody who is no administrator makes, changes or deletes a
+    person: whoever may do that can give out roles and passwords, the own role's betters included."""
+    if administrator:
+        return
+    for operation in operations:
+        if operation.type == ObjectType.PERSON and operation.op in (OperationKind.PUT, OperationKind.DELETE):
+            reason = f"'{by}' may not change person '{operation.name}': that needs role administrator."
+            raise refuse("config.forbidden", reason, field="operations")
+
+
 def check_request(operations: Sequence[Operation], reason: str) -> None:
     """Raises RefusedError for a change that says no reason or does nothing, or too much."""
     if not reason.strip() or len(reason) > MAX_REASON:

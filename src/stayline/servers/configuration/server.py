@@ -26,7 +26,13 @@ from stayline.link.messages.envelope import Hello, Role, RoleChanged
 from stayline.link.peer import BaseHandler, Peer, Request, unknown_method
 from stayline.link.tokens import TokenSigner
 from stayline.link.transport import Accepts, Listener
-from stayline.servers.configuration.changes import EDITORS, check_request, for_history, written_by
+from stayline.servers.configuration.changes import (
+    EDITORS,
+    check_persons,
+    check_request,
+    for_history,
+    written_by,
+)
 from stayline.servers.configuration.follower import Availability, Follower
 from stayline.servers.configuration.logins import Logins
 from stayline.servers.configuration.views import (
@@ -261,6 +267,7 @@ class ConfigurationServer:
         """``config.change``."""
         by = self._editor(peer, "change the configuration")
         check_request(request.operations, request.reason)
+        check_persons(request.operations, by, administrator=self._is_administrator(peer))
         if not key or len(key) > 200:
             raise refuse(
                 "config.key", "A change needs an idempotency key of at most 200 characters.", field="k"
@@ -303,6 +310,12 @@ class ConfigurationServer:
             return person.name
         reason = f"'{peer.identity.user}' may not {what}: that needs role administrator or operator."
         raise RefusedError(Refusal(code="config.forbidden", reason=reason))
+
+    def _is_administrator(self, peer: Peer) -> bool:
+        if peer.identity is None:
+            return True  # proven by an operator's certificate
+        person = self._person(peer.identity.user)
+        return person is not None and "administrator" in person.roles
 
     def forget(self, peer: Peer) -> None:
         """The link is gone."""

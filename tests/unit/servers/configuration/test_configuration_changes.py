@@ -9,7 +9,7 @@ from stayline.domain.errors import RefusedError
 from stayline.domain.objects import ApplicationType, ConfigObject, ObjectType
 from stayline.domain.provisioning import assign_ports, parse_provisioning
 from stayline.link.messages.configuration import Operation, OperationKind
-from stayline.servers.configuration.changes import check_request, for_history, written_by
+from stayline.servers.configuration.changes import check_persons, check_request, for_history, written_by
 from stayline.store.configuration import Stored
 
 SAMPLE = (Path(__file__).parents[4] / "examples" / "two-sites.toml").read_text(encoding="utf-8")
@@ -133,3 +133,16 @@ def test_a_request_must_do_something_and_say_why() -> None:
     for operations, reason in (([], "because"), (one * 501, "because"), (one, "  "), (one, "x" * 1001)):
         with pytest.raises(RefusedError):
             check_request(operations, reason)
+
+
+def test_only_an_administrator_gives_out_roles_and_passwords(stored: Stored) -> None:
+    person = stored.objects["Person", "agent01"]
+    promoted = put(msgspec.structs.replace(person, roles=["administrator"]))
+    for operation in (promoted, delete("Person", "agent01")):
+        check_persons([operation], "olga", administrator=True)
+        with pytest.raises(RefusedError) as caught:
+            check_persons(
+                [option(OperationKind.SET_OPTION, "Workspace", SITE), operation], "olga", administrator=False
+            )
+        assert caught.value.refusal.code == "config.forbidden"
+    check_persons([option(OperationKind.SET_OPTION, "Workspace", SITE)], "olga", administrator=False)
