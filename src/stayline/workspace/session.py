@@ -104,6 +104,7 @@ class AgentSession:
         self._user = user
         self._clock = clock
         self._floor = 0
+        self._login_key = ""
         self._task: asyncio.Task[None] | None = None
 
     # -- the link
@@ -236,19 +237,36 @@ class AgentSession:
             await asyncio.sleep(wait)
 
     async def _ask(self, peer: Peer) -> SessionOpened:
-        # A new key each time: a repeated one would be answered with an old snapshot.
-        key = uuid.uuid4().hex
         if self.ticket:
             resume = AgentResume(ticket=self.ticket, last_seq=self.last_seq)
+            key = uuid.uuid4().hex  # resuming twice changes nothing
             return await peer.request("agent.resume", resume, SessionOpened, key=key, timeout=ANSWER_SECONDS)
-        login = AgentLogin(place=self.place, media=self.wanted)
-        return await peer.request("agent.login", login, SessionOpened, key=key, timeout=ANSWER_SECONDS)
+        return await self._login(peer)
+
+    async def _login(self, peer: Peer) -> SessionOpened:
+        """With the same key until there is an answer: a login whose answer was lost could stand in the way of a new
+        one."""
+        while True:
+            repeated, self._login_key = self._login_key != "", self._login_key or uuid.uuid4().hex
+            key, login = self._login_key, AgentLogin(place=self.place, media=self.wanted)
+            try:
+                return await peer.request(
+                    "agent.login", login, SessionOpened, key=key, timeout=ANSWER_SECONDS
+                )
+            except RefusedError as error:
+                if error.refusal.retryable:
+                    raise
+                self._login_key = ""
+                if not (repeated and error.refusal.code == "session.closed"):
+                    raise
+                # It was carried out, and its session is over by now: log in anew.
 
     def _opened(self, opened: SessionOpened) -> None:
         snapshot = opened.snapshot
         if self.confirmed and opened.session == self.session and snapshot.as_of < self._floor:
             return
         self.session, self.ticket = opened.session, opened.ticket
+        self._login_key = ""
         self.restore_timeout = opened.restore_timeout
         self.place = snapshot.place
         self.epoch = max(self.epoch, snapshot.epoch)
