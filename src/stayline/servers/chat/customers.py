@@ -82,6 +82,7 @@ class CustomerConnection:
         self._shown = 0
         self._told: protocol.State | None = None
         self._malformed = 0
+        self._hello: asyncio.Timeout | None = None
         rate = services.rate()
         self._bucket = TokenBucket(rate, max(20, int(4 * rate)), asyncio.get_running_loop().time())
 
@@ -129,10 +130,10 @@ class CustomerConnection:
 
     async def _read(self) -> None:
         try:
-            async with asyncio.timeout(HELLO_SECONDS) as hello:
+            async with asyncio.timeout(HELLO_SECONDS) as self._hello:
                 while (text := await self._channel.receive()) is not None:
                     if await self._take(text):
-                        hello.reschedule(None)
+                        self._hello.reschedule(None)
         except TimeoutError:
             await self._channel.close(1008, "no chat was started or resumed")
 
@@ -174,6 +175,12 @@ class CustomerConnection:
                 refusal = error.refusal
                 log.info("customer.refused", of=type(message).__name__, code=refusal.code, why=refusal.reason)
                 await self._refuse(message, refusal, retryable=retryable)
+                self._wait_for_hello(refusal.retry_after or 0.0)
+
+    def _wait_for_hello(self, pause: float) -> None:
+        """Without a chat after all: the page may try again after ``pause``, but not stay for ever."""
+        if self._held is None and self._hello is not None and not self._hello.expired():
+            self._hello.reschedule(asyncio.get_running_loop().time() + HELLO_SECONDS + pause)
 
     async def _handle(self, message: protocol.FromCustomer) -> None:
         match message:

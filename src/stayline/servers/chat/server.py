@@ -60,7 +60,7 @@ class ChatServer:
         self.contact.on_primary.append(self._contact_found)
         self.contact.on_lost.append(self._contact_lost)
         self.interaction.on_primary.append(self._interaction_found)
-        process.configuration.changed.append(lambda _changed: self._refresh_pairs())
+        process.configuration.changed.append(lambda _changed: self._configuration_changed())
         process.set_report(self.report)
 
     def _pair(self, app_type: ApplicationType, handler: BaseHandler) -> PairLink:
@@ -115,6 +115,7 @@ class ChatServer:
             port=port,
             accepts=Accepts(servers=frozenset(), persons=True, person_methods=METHODS),
             verify=self._process.verifier(),
+            admits=self._process.admits,
         )
 
     def _hello(self) -> Hello:
@@ -140,9 +141,10 @@ class ChatServer:
     def _protection(self) -> Protection:
         return protection_of(self._configuration(), self._process.name)
 
-    def _refresh_pairs(self) -> None:
+    def _configuration_changed(self) -> None:
         self.contact.refresh()
         self.interaction.refresh()
+        self._listener.recheck()
 
     # -- the core comes and goes -------------------------------------------------------------------------------
 

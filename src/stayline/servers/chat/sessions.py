@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from stayline.domain.errors import LinkLostError, StaylineError
+from stayline.domain.errors import LinkLostError, StaylineError, refuse
 from stayline.link.messages.contact import (
     Append,
     Appended,
@@ -31,6 +31,12 @@ log = structlog.get_logger(__name__)
 
 APPEND_TIMEOUT = 30.0
 """Seconds that a message waits for the Contact Server, through a failover of it."""
+
+MAX_PAGES = 8
+"""Pages of one customer that look at one session at this server: tabs, not a means to multiply every message."""
+
+PAGES_RETRY = 5.0
+"""Seconds until a further page may ask again."""
 
 _RETRY = 0.2
 _PAGE = 500
@@ -99,8 +105,11 @@ class Sessions:
     # -- looking at a session ----------------------------------------------------------------------------------
 
     async def watch(self, session: str, watcher: Watcher) -> HeldSession:
-        """Hold a session for somebody; loaded when this returns. Raises ``chat.unknown``, LinkLostError."""
+        """Hold a session for somebody; loaded when this returns. Raises ``chat.unknown``, ``chat.too_many_pages``,
+        LinkLostError."""
         held = self._held.get(session)
+        if held is not None and watcher.is_customer:
+            _check_pages(held)
         if held is None:
             held = self._held[session] = HeldSession(session)
         held.watchers.append(watcher)
@@ -261,3 +270,14 @@ class Sessions:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._held.clear()
+
+
+def _check_pages(held: HeldSession) -> None:
+    if sum(watcher.is_customer for watcher in held.watchers) >= MAX_PAGES:
+        raise refuse(
+            "chat.too_many_pages",
+            f"This chat is open in {MAX_PAGES} windows already.",
+            retryable=True,
+            retry_after=PAGES_RETRY,
+            fix="Close one of them.",
+        )
