@@ -16,7 +16,7 @@ from stayline.control.switch.hosts import HostClient
 from stayline.control.switch.journal import Event, Journal
 from stayline.control.switch.run import status_or_none
 from stayline.control.switch.steps import KEY, SECTION
-from stayline.domain.errors import refuse
+from stayline.domain.errors import StaylineError, refuse
 from stayline.domain.objects import ApplicationType, ObjectType
 from stayline.domain.switchover import Mode, Step
 from stayline.domain.switchover import Request as SwitchRequest
@@ -46,6 +46,7 @@ class SolutionControlServer(BaseHandler):
         self._seen = {site: Seen() for site in self._hosts}
         self._engine = SwitchEngine(self._journal, self._hosts, self._centre)
         self._switch: asyncio.Task[SwitchSummary] | None = None
+        self._mode = Mode.PLANNED
         self._watchers: set[Peer] = set()
         host, port = process.configuration.snapshot.endpoint_of(process.name)
         self._listener = Listener(
@@ -152,10 +153,20 @@ class SolutionControlServer(BaseHandler):
             )
         who = f"{asked.by} ({peer.hello.application} from {peer.remote_address})"
         wanted = SwitchRequest(target=asked.target, mode=Mode(asked.mode.value), reason=asked.reason, by=who)
+        if self._switch is not None and not self._switch.done() and self._mode is not wanted.mode:
+            raise refuse(
+                "switch.running",
+                f"A {self._mode.value} switch is running here: it cannot become {wanted.mode.value} under way.",
+                retryable=True,
+                retry_after=5.0,
+                fix="wait until its step ends or fails, then give the command again",
+            )
         self._watchers.add(peer)
         try:
             if self._switch is None or self._switch.done():
+                self._mode = wanted.mode
                 self._switch = asyncio.create_task(self._engine.switch(wanted, self._progress), name="switch")
+                self._switch.add_done_callback(_note)
             # Shielded: the plan goes on when the operator's terminal is closed.
             return await asyncio.shield(self._switch)
         finally:
@@ -186,4 +197,12 @@ class SolutionControlServer(BaseHandler):
             listening=self._listener.is_open,
             clients=len(self._listener.peers),
             why=self._unfinished() or "watching both hosts",
+        )
+
+
+def _note(switch: "asyncio.Task[SwitchSummary]") -> None:
+    """The operator's terminal may be closed by now: how it ended is in the log as well."""
+    if not switch.cancelled() and (error := switch.exception()) is not None:
+        log.error(
+            "switch.failed", why=str(error), exc_info=None if isinstance(error, StaylineError) else error
         )
