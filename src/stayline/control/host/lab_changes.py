@@ -16,6 +16,7 @@ from stayline.store.database import Connection
 
 _KEPT_STEPS = 16
 _ORIGINS = ("settings", "allowed-origins")
+_STARTS = ("settings", "max-starts-per-minute")
 _LAB_ORIGINS = re.compile(r"(http://(127\.0\.0\.1|localhost):\d+(\s*,\s*)?)+")
 
 Key = tuple[str, str]
@@ -39,7 +40,7 @@ def differences(stored: Mapping[Key, ConfigObject], laid: Provision) -> dict[Key
 
 
 def _moved(before: ConfigObject, laid: ConfigObject) -> ConfigObject:
-    """The stored object with the ports (and the sample page's address) of today."""
+    """The stored object with the ports, the sample page's address and the allowance of synthetic customers."""
     if before.type not in (ObjectType.APPLICATION, ObjectType.HOST):
         return before
     after = msgspec.structs.replace(before, ports=laid.ports)
@@ -47,6 +48,11 @@ def _moved(before: ConfigObject, laid: ConfigObject) -> ConfigObject:
     value, wanted = before.option(section, key), laid.option(section, key)
     if wanted and value != wanted and _LAB_ORIGINS.fullmatch(value):
         options = {**before.options, section: before.options[section] | {key: wanted}}
+        after = msgspec.structs.replace(after, options=options)
+    section, key = _STARTS
+    allowed = laid.option(section, key)
+    if allowed and not after.option(section, key):  # a lab laid out before there was this option
+        options = {**after.options, section: after.options.get(section, {}) | {key: allowed}}
         after = msgspec.structs.replace(after, options=options)
     return after
 

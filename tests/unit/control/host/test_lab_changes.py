@@ -46,6 +46,16 @@ def test_origins_that_an_operator_set_are_left_alone() -> None:
     assert differences(stored, Provision(objects=[_chat(1, "http://127.0.0.1:8")])) == {}
 
 
+def test_an_older_lab_lets_its_synthetic_customers_start_and_an_operators_limit_stays() -> None:
+    laid, older, limited = (_chat(1, "*") for _ in range(3))
+    laid.options["settings"]["max-starts-per-minute"] = "100000"
+    limited.options["settings"]["max-starts-per-minute"] = "5"
+    (changed,) = differences(_stored(older), Provision(objects=[laid])).values()
+    assert changed.option("settings", "max-starts-per-minute") == "100000"
+    assert changed.option("settings", "message-rate") == "10"
+    assert differences(_stored(limited), Provision(objects=[laid])) == {}
+
+
 def test_synthetic_agents_are_added_and_deleted_sample_agents_are_not() -> None:
     laid = Provision(
         objects=[_person("agent01"), _person("robot0001"), _group("agent01", "robot0001")],
