@@ -2,7 +2,9 @@
 
 import logging
 import logging.handlers
+import os
 from collections.abc import MutableMapping
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,14 @@ KEPT = 3
 
 SECRET_KEYS = frozenset({"password", "token", "ticket", "grant", "secret", "text", "draft", "payload"})
 """Values under these names are never written, should they ever be passed: secrets, and what customers wrote."""
+
+
+class PrivateFile(logging.handlers.RotatingFileHandler):
+    """A log file that its owner only may read: it names agents, sessions and reasons."""
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        return open(descriptor, "a", encoding=self.encoding, errors=self.errors)
 
 
 def without_secrets(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -33,7 +43,7 @@ def start_logging(log_dir: str, name: str, level: str = "info") -> None:
     if log_dir:
         Path(log_dir).mkdir(parents=True, exist_ok=True)
         file = Path(log_dir) / f"{name}.log"
-        handler = logging.handlers.RotatingFileHandler(file, maxBytes=MAX_BYTES, backupCount=KEPT)
+        handler = PrivateFile(file, maxBytes=MAX_BYTES, backupCount=KEPT)
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

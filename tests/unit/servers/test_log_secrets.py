@@ -44,3 +44,18 @@ def test_a_traceback_has_no_local_variables(tmp_path: Path) -> None:
     assert line["exception"][0]["exc_type"] == "ValueError"
     assert "what the customer wrote" not in text
     assert "hunter2" not in text
+
+
+@pytest.mark.usefixtures("fresh_logging")
+def test_logs_are_for_their_owner_only_also_after_being_put_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stayline.servers.logs.MAX_BYTES", 500)
+    start_logging(str(tmp_path), "Chat_A_1")
+    log = structlog.get_logger("test")
+    for number in range(10):
+        log.info("chat.open", number=number, why="a line of some length, so that the file is put aside")
+    files = sorted(tmp_path.iterdir())
+    assert len(files) > 1
+    for file in files:
+        assert file.stat().st_mode & 0o077 == 0, file
