@@ -19,6 +19,7 @@
 
   const FIRST_PAUSE = 200, LONGEST_PAUSE = 3000; // ms between rounds over all servers
   const CONNECT_TIMEOUT = 4000, PING_EVERY = 5000, SILENCE = 5000, TYPING_EVERY = 3000;
+  const LONG_ABSENCE = 30000; // ms until the customer is told that this takes longer
   const MAX_TEXT = 4000;
 
   const randomToken = () => {
@@ -194,6 +195,7 @@
       this.forgetShown();
       this.ready = false;
       this.ended = false;
+      this.awaySince = 0; // ms; since when no server has been reached
       this.connection = new Connection(settings.servers, {
         up: () => this.introduce(),
         down: () => { this.ready = false; this.view.status(this.absence()); },
@@ -207,6 +209,13 @@
     absence() {
       if (this.ended) return "";
       const waiting = this.data && this.data.outbox.length;
+      this.awaySince = this.awaySince || Date.now();
+      if (Date.now() - this.awaySince > LONG_ABSENCE) {
+        return waiting
+          ? "The chat cannot be reached at the moment. Your message is kept: leave this page open and it is sent "
+            + "as soon as the chat is back."
+          : "The chat cannot be reached at the moment. Leave this page open: it goes on by itself.";
+      }
       return waiting
         ? "Connection lost. Reconnecting; your message is kept and will be sent."
         : "Connection lost. Reconnecting, you need not do anything.";
@@ -257,6 +266,7 @@
     on_resumed(message) {
       if (message && message.again) this.rewind();
       this.ready = true;
+      this.awaySince = 0;
       this.connection.confirmed();
       for (const message of this.data.outbox) this.connection.send({ type: "send", ...message });
       if (this.data.ending) this.connection.send({ type: "end" });
@@ -399,9 +409,11 @@
     forget(why) {
       this.ended = true;
       this.connection.stop();
+      // What was typed and never stored goes back into the form: nobody has to type it again.
+      const unsent = this.data.outbox.map((message) => message.text).join("\n\n").slice(0, MAX_TEXT);
       this.memory.chat = null;
       this.memory.save();
-      this.view.form(why);
+      this.view.form(why, undefined, unsent ? { text: unsent } : undefined);
     }
   }
 
