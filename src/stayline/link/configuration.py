@@ -171,8 +171,10 @@ class ConfigurationClient(ConfigurationRequests):
             self._turned.clear()
             turned = asyncio.create_task(self._turned.wait())
             until: set[asyncio.Future[Any]] = {peer.closed, turned}
-            done, _ = await asyncio.wait(until, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-            turned.cancel()
+            try:
+                done, _ = await asyncio.wait(until, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                turned.cancel()
             if done:
                 continue
             better = await self._better_than(endpoint)
