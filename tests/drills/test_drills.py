@@ -31,6 +31,7 @@ def run_drill(name: str, *options: str, agents: int = 12) -> tuple[int, dict[str
         name,
         "--agents",
         str(agents),
+        "--pause=2",
         "--json",
     ]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=220, check=False)

@@ -16,6 +16,7 @@ def drill(
     name: Annotated[str, typer.Argument(help="proxy-kill, core-kill, core-freeze, chat-kill, relocate, ...")],
     agents: Annotated[int, typer.Option(min=1, help="Synthetic agents.")] = 12,
     customers: Annotated[int, typer.Option(min=0, help="Synthetic customers (0: two for each agent).")] = 0,
+    pause: Annotated[float, typer.Option(min=0.5, help="Seconds between two messages of a customer.")] = 5.0,
     json: Json = False,
     state: Annotated[
         Path | None, typer.Option("--state", help="State folder, emptied first (default: a temporary one).")
@@ -46,6 +47,7 @@ def drill(
         drill=DRILLS[name],
         agents=agents,
         customers=customers or 2 * agents,
+        pause=pause,
         state=state,
         keep=keep,
         replication=ReplicationMode(replication),
@@ -94,6 +96,7 @@ def load(
     agents: Annotated[int, typer.Option(min=0, help="Synthetic agents.")] = 0,
     first: Annotated[int, typer.Option(min=1, help="Number of the first of them.")] = 1,
     customers: Annotated[int, typer.Option(min=0, help="Synthetic customers.")] = 0,
+    pause: Annotated[float, typer.Option(help="Seconds between two messages of a customer.")] = 5.0,
     configuration: Annotated[
         list[str] | None, typer.Option(help="NAME=HOST:PORT of a Configuration Server for the agents.")
     ] = None,
@@ -119,7 +122,7 @@ def load(
         if agents:
             places = tuple(address(one) for one in configuration or [])
             return AgentLoad(state, folder, first, agents, places)
-        return CustomerLoad(state, folder, customers)
+        return CustomerLoad(state, folder, customers, pause)
 
     async def work() -> None:
         await run_load(make())

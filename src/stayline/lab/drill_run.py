@@ -22,6 +22,7 @@ from stayline.lab.drill_times import Outage, outage, server_of
 from stayline.lab.drills import Drill
 from stayline.lab.history import AgentFact, History, read_agents, read_customers
 from stayline.lab.layout import Layout, lay_out, remove
+from stayline.lab.load_customers import PAUSE
 from stayline.link.bootstrap import load_bootstrap
 from stayline.link.messages.control import ReplicationMode
 
@@ -34,11 +35,13 @@ log = structlog.get_logger("stayline.drill")
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """``agents`` and ``customers`` of the drill; ``state`` None: a temporary folder, removed unless ``keep``."""
+    """``agents`` and ``customers`` of the drill, each customer with a message every ``pause`` seconds; ``state`` None:
+    a temporary folder, removed unless ``keep``."""
 
     drill: Drill
     agents: int
     customers: int
+    pause: float = PAUSE
     state: Path | None = None
     keep: bool = False
     replication: ReplicationMode = ReplicationMode.FOLLOW
@@ -107,7 +110,10 @@ class _Run:
             centre=Centre(self._layout),
             agents=LoadProcess("agents", [*common, "--agents", str(wishes.agents)], output, self._changed),
             customers=LoadProcess(
-                "customers", [*common, "--customers", str(wishes.customers)], output, self._changed
+                "customers",
+                [*common, "--customers", str(wishes.customers), "--pause", str(wishes.pause)],
+                output,
+                self._changed,
             ),
             changed=self._changed,
             agent_count=wishes.agents,

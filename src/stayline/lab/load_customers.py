@@ -10,19 +10,23 @@ from stayline.lab.history import CUSTOMERS_FILE, write_facts
 from stayline.lab.layout import chat_addresses, read_layout
 from stayline.lab.load import LoadState, Order
 
-PAUSE = (4.0, 6.0)
-"""Seconds between two messages of a customer."""
+PAUSE = 5.0
+"""Seconds between two messages of a customer, on average."""
+
+_SPREAD = 0.2
+"""A pause is longer or shorter by at most this share."""
 
 STARTS_PER_SECOND = 25.0
 
 
 class CustomerLoad:
-    """``count`` customers; facts are written to ``folder`` at the end."""
+    """``count`` customers who write every ``pause`` seconds; facts are written to ``folder`` at the end."""
 
-    def __init__(self, state: Path, folder: Path, count: int) -> None:
+    def __init__(self, state: Path, folder: Path, count: int, pause: float = PAUSE) -> None:
         layout = read_layout(state)
         self._path = folder / CUSTOMERS_FILE
         self._quiet = asyncio.Event()
+        self._pause = (pause * (1 - _SPREAD), pause * (1 + _SPREAD))
         self._random = random_module.Random(count)
         self._sent = 0
         servers = chat_addresses(layout)
@@ -54,7 +58,7 @@ class CustomerLoad:
         said = 0
         while not customer.ended:
             try:
-                async with asyncio.timeout(self._random.uniform(*PAUSE)):
+                async with asyncio.timeout(self._random.uniform(*self._pause)):
                     await self._quiet.wait()
             except TimeoutError:
                 said += 1
