@@ -95,14 +95,14 @@ class Beginning:
         )
         contact = found.contact
         stored = contact.attributes if contact is not None else {}
-        customer = start.name.strip() or display_name(stored) or "Customer"
+        customer = one_line(start.name) or display_name(stored) or "Customer"
         create = CreateChat(
             session=start.session,
             interaction=start.session,
             tenant=tenant,
             contact=contact.id if contact is not None else "",
             customer=customer,
-            subject=start.subject.strip() or clean_text(start.text).strip().split("\n")[0][:80],
+            subject=one_line(start.subject) or clean_text(start.text).strip().split("\n")[0][:80],
             queue=queue.name,
             secret_hash=secret_hash(start.secret),
         )
@@ -159,6 +159,12 @@ def contact_attributes(start: Start) -> dict[str, str]:
     return clean_attributes(
         {EMAIL: start.email, PHONE: start.phone, FIRST_NAME: first, LAST_NAME: last},
     )
+
+
+def one_line(text: str) -> str:
+    """A name or subject as it is stored and shown to agents: no control characters, no line breaks, and nothing that
+    turns the direction of what stands beside it."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def customer_message(id_: str, text: str, name: str) -> Entry:

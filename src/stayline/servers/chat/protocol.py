@@ -8,7 +8,7 @@ import re
 import msgspec
 
 from stayline.domain.errors import Refusal, RefusedError, refuse
-from stayline.link.messages.contact import Entry
+from stayline.link.messages.contact import Entry, Party
 
 MAX_FRAME_BYTES = 16_384
 """Of one WebSocket message, either way."""
@@ -213,13 +213,17 @@ def decode_answer(text: str | bytes) -> ToCustomer:
 
 
 def entry_seen(entry: Entry) -> EntrySeen:
-    """An entry as the customer sees it: without the agent's user name."""
+    """An entry as the customer sees it: without the agent's user name, and without the customer's own name.
+
+    The centre may know that name from the contact whose address or number was typed, and nobody has proven to be that
+    contact: whoever types somebody's number must not be told the name.
+    """
     return EntrySeen(
         seq=entry.seq,
         id=entry.id,
         kind=entry.kind.value,
         party=entry.party.value,
-        name=entry.name,
+        name="" if entry.party is Party.CUSTOMER else entry.name,
         text=entry.text,
         at=entry.at,
     )
