@@ -178,9 +178,10 @@ class CustomerConnection:
                 self._wait_for_hello(refusal.retry_after or 0.0)
 
     def _wait_for_hello(self, pause: float) -> None:
-        """Without a chat after all: the page may try again after ``pause``, but not stay for ever."""
+        """Without a chat after all: the page may try again after ``pause`` (it takes up to half as long again), but
+        not stay for ever."""
         if self._held is None and self._hello is not None and not self._hello.expired():
-            self._hello.reschedule(asyncio.get_running_loop().time() + HELLO_SECONDS + pause)
+            self._hello.reschedule(asyncio.get_running_loop().time() + HELLO_SECONDS + 2 * pause)
 
     async def _handle(self, message: protocol.FromCustomer) -> None:
         match message:
