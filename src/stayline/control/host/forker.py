@@ -29,6 +29,18 @@ from stayline.domain.errors import refuse
 _MAX_MESSAGE = 65_536
 _SPAWN_TIMEOUT = 30.0  # the first spawn waits until the parent has imported everything
 
+_UNLOADABLE = (
+    ImportError,
+    SyntaxError,
+    NameError,
+    AttributeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    OSError,
+)
+"""How a module that is missing or broken fails to load."""
+
 LIFELINE_VARIABLE = "STAYLINE_LIFELINE_FD"
 """Environment variable with the number of an inherited pipe end: end of file there means that the lab is
 gone."""
@@ -119,7 +131,6 @@ class Forker:
 
 def _parent_main(channel: socket.socket, preload: Sequence[str]) -> NoReturn:
     """The preloaded parent: one blocking loop, ended by end of file. Never returns."""
-    status = 0
     try:
         # The terminal's Ctrl-C goes to the whole group; whoever commands us closes the channel when it is
         # time.
@@ -132,10 +143,8 @@ def _parent_main(channel: socket.socket, preload: Sequence[str]) -> NoReturn:
         gc.freeze()
         while data := channel.recv(_MAX_MESSAGE):
             channel.send(msgspec.json.encode(_launch(channel, msgspec.json.decode(data, type=Launch))))
-    except BaseException:  # noqa: BLE001 - the last frame of this process: say what happened, then end
-        traceback.print_exc()
-        status = 1
-    os._exit(status)
+    finally:
+        _end_process()
 
 
 def _import(name: str) -> None:
@@ -146,7 +155,7 @@ def _import(name: str) -> None:
         found = importlib.import_module(module)
         if function:
             getattr(found, function)()
-    except Exception as error:  # noqa: BLE001 - any module's import error belongs to the server that needs it
+    except _UNLOADABLE as error:
         print(f"preload of {name}: {error!r}", file=sys.stderr, flush=True)  # noqa: T201 - this is the log
 
 
@@ -187,7 +196,6 @@ def _between(write_end: int, launch: Launch) -> NoReturn:
 def _server_main(launch: Launch) -> NoReturn:
     """The server process: own session, default signals, output to its file, then the target. Never
     returns."""
-    status = 1
     try:
         os.setsid()
         for one in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
@@ -198,12 +206,22 @@ def _server_main(launch: Launch) -> NoReturn:
         os.environ.update(launch.environment)
         module, _, function = launch.target.partition(":")
         getattr(importlib.import_module(module), function)(*launch.arguments)
-        status = 0
-    except SystemExit as error:
+    finally:
+        _end_process()
+
+
+def _end_process() -> NoReturn:
+    """End a forked process in its last frame, as the interpreter would: nothing may run on into the frames of the
+    process it was forked from. An exception under way is said and becomes the exit status."""
+    error = sys.exc_info()[1]
+    status = 0
+    if isinstance(error, SystemExit):
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BaseException:  # noqa: BLE001 - the last frame of this process
-        traceback.print_exc()
+    elif error is not None:
+        status = 1
     try:
+        if error is not None and not isinstance(error, SystemExit):
+            traceback.print_exception(error)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
