@@ -211,7 +211,7 @@ class ConfigurationClient(ConfigurationRequests):
             if only_current and not changes.current:
                 reason = f"{endpoint.application} is not current either."
                 raise RefusedError(Refusal(code="config.behind", reason=reason, retryable=True))
-        except BaseException:
+        except BaseException:  # also when cancelled: nobody else knows this link yet
             peer.abort("configuration could not be read")
             raise
         self._peer = peer

@@ -94,7 +94,7 @@ async def connect(
     wire = await _dial(endpoint, tls, connect_timeout, limits, max_frame)
     try:
         peer = await _introduce(wire, endpoint, own, tls, limits, hello_timeout)
-    except BaseException:
+    except BaseException:  # also when cancelled: a connection that nobody owns would stay open
         wire.abort("opening failed")
         raise
     await peer.start(handler)

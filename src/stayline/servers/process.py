@@ -263,6 +263,6 @@ async def run_server(
     start_logging(process.bootstrap.log_dir, name)
     try:
         await process.run(main, needs_configuration=needs_configuration)
-    except Exception:
+    except Exception:  # whatever it is, the log of this server says it; it goes on to end the process
         process.log.exception("server.failed", why="an error nobody expected; the traceback tells where")
         raise

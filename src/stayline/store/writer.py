@@ -79,7 +79,7 @@ class GroupWriter(Generic[T, R]):
         try:
             async with conn.transaction():
                 await fence_write(conn, self.term)
-        except BaseException:
+        except BaseException:  # also when cancelled: nobody else would end this session
             conn.terminate()
             raise
         conn.add_termination_listener(lambda _: self._fence("the database session of the writer ended"))

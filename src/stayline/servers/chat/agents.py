@@ -217,7 +217,7 @@ class AgentHandler(BaseHandler):
         self._members[session] = member
         try:
             member.held = await self._links.sessions.watch(session, member)
-        except BaseException:
+        except BaseException:  # also when cancelled: one who sees nothing is no member
             self._members.pop(session, None)
             raise
         if peer.is_closed:

@@ -116,7 +116,7 @@ class Sessions:
         try:
             if not held.loaded:
                 await self.sync(held)
-        except BaseException:
+        except BaseException:  # also when cancelled: else the session would be held for nobody
             self.leave(held, watcher)
             raise
         if watcher.is_customer:

@@ -146,7 +146,7 @@ class Sessions:
         engine = self._settings.engine_factory(user)
         try:
             await engine.login(user, password, place, source=source)
-        except BaseException:
+        except BaseException:  # also when cancelled: nobody else knows this engine yet
             await engine.close()
             raise
         return self._keep(user, engine)
