@@ -74,8 +74,8 @@ class KeptLink:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            # Not awaited itself: its cancellation and one of ours would look the same.
+            await asyncio.gather(task, return_exceptions=True)
         if self.peer is not None:
             await self.peer.close()
 
