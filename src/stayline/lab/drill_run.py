@@ -164,6 +164,12 @@ class _Run:
             entries=tables.entries,
         )
         outages, problems = outages_of(stage.strikes, agents)
+        rewound = sum(one.fact == "rewound" for facts in agents.values() for one in facts)
+        rewound += sum(one.kind == "rewound" for facts in history.customers.values() for one in facts)
+        if stage.fell_behind:
+            self._tell(f"{rewound} times a transcript had lost its end; what was missing was sent again")
+            if not rewound and not stage.reported:
+                problems.append("the other site missed nothing, so this drill proved nothing")
         untrue = stage.reported & (
             {one.id for one in tables.entries} | {one.id for one in tables.interactions}
         )

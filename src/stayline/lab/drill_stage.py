@@ -44,8 +44,9 @@ class Strike:
 
 @dataclass
 class Stage:
-    """The running scene. ``problems`` are sentences for the verdict; a drill goes on after one, because the checker's
-    findings say more about it."""
+    """The running scene. ``fell_behind``: the replica was made to miss something; ``reported`` ids of what the
+    returning site said that only it had. ``problems`` are sentences for the verdict; a drill goes on after one,
+    because the checker's findings say more about it."""
 
     centre: Centre
     agents: LoadProcess
@@ -58,6 +59,7 @@ class Stage:
     strikes: list[Strike] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     reported: frozenset[str] = frozenset()
+    fell_behind: bool = False
     _marks: int = 0
     _expected: int = 0
 

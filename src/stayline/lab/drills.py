@@ -121,6 +121,7 @@ async def _fall_behind(stage: Stage, site: str) -> None:
         30.0,
         f"{ahead} more messages were sent",
     )
+    stage.fell_behind = True
     stage.say(f"{ahead} messages were sent while the replica heard nothing")
 
 
