@@ -66,7 +66,10 @@ def test_what_an_asynchronous_replica_missed_is_sent_again_or_reported() -> None
     status, result = run_drill("site-loss", "--replication", "async")
     check_shape(result)
     assert (status, result["verdict"]) == (0, "pass"), result["why"]
-    assert result["interactions"]["open"] == 24
+    assert result["interactions"] == {"open": 24, "lost": 0, "doubled": 0, "two_owners": 0}
+    # One in six customers writes once more and goes: nobody can send that again, so it must be reported.
+    assert result["messages"]["lost"] == 4
+    assert "all of them reported" in result["why"]
 
 
 def test_an_unknown_drill_is_refused_with_the_known_ones() -> None:

@@ -36,7 +36,8 @@ def check_messages(history: History) -> MessageFindings:
     ids = {(entry.session, entry.id) for entry in history.entries}
     for session, facts in history.customers.items():
         _sender(result, ids, f"customer of {session}", _customer_sent(facts))
-        result.found += _side(f"customer of {session}", _customer_shown(facts), transcripts[session])
+        here = all(fact.kind != "left" for fact in facts)
+        result.found += _side(f"customer of {session}", _customer_shown(facts), transcripts[session], here)
     for agent, agent_facts in history.agents.items():
         _sender(result, ids, agent, _agent_sent(agent_facts))
         for session, shown in _agent_shown(agent_facts).items():
@@ -119,8 +120,8 @@ def _agent_shown(facts: Iterable[AgentFact]) -> dict[str, Shown]:
     return {session: lines for session, lines in shown.items() if session in owned.values()}
 
 
-def _side(side: str, shown: Shown, transcript: list[EntryRow]) -> list[Found]:
-    """One side against the transcript."""
+def _side(side: str, shown: Shown, transcript: list[EntryRow], here: bool = True) -> list[Found]:
+    """One side against the transcript; who is not ``here`` any more is shown nothing of what comes later."""
     found: list[Found] = []
     counts = Counter(id_ for _, id_ in shown)
     for id_, count in counts.items():
@@ -130,7 +131,7 @@ def _side(side: str, shown: Shown, transcript: list[EntryRow]) -> list[Found]:
     last = 0
     for seq, id_ in shown:
         if id_ not in place:
-            found.append((LOST, f"{side}/{id_}", "shown, and not in the transcript"))
+            found.append((LOST, id_, f"shown to {side}, and not in the transcript"))
         elif place[id_] != seq:
             found.append((OUT_OF_ORDER, f"{side}/{id_}", f"shown as number {seq}, it is number {place[id_]}"))
         if seq <= last:
@@ -139,6 +140,6 @@ def _side(side: str, shown: Shown, transcript: list[EntryRow]) -> list[Found]:
     found += [
         (LOST, f"{side}/{entry.id}", f"{entry.kind} number {entry.seq} of {entry.party} was never shown")
         for entry in transcript
-        if entry.id not in counts
+        if here and entry.id not in counts
     ]
     return found

@@ -27,7 +27,7 @@ SILENCE = 5.0
 
 class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
     """What happened at this customer. ``kind``: typed, acked, shown, refused, connected, lost, started, resumed,
-    reloaded, rewound, ended, gap. ``at`` is Unix seconds; ``seq`` and ``id`` as in the protocol."""
+    reloaded, rewound, left, ended, gap. ``at`` is Unix seconds; ``seq`` and ``id`` as in the protocol."""
 
     kind: str
     at: float
@@ -127,6 +127,11 @@ class Customer:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    async def leave(self) -> None:
+        """Close the page and never come back."""
+        await self.close()
+        self._note("left")
 
     async def reload(self) -> None:
         """Reload the page: what is on the screen is gone, what storage keeps (ids, outbox) is not."""

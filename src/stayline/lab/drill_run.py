@@ -168,7 +168,7 @@ class _Run:
         rewound += sum(one.kind == "rewound" for facts in history.customers.values() for one in facts)
         if stage.fell_behind:
             self._tell(f"{rewound} times a transcript had lost its end; what was missing was sent again")
-            if not rewound and not stage.reported:
+            if not rewound or not stage.reported:
                 problems.append("the other site missed nothing, so this drill proved nothing")
         untrue = stage.reported & (
             {one.id for one in tables.entries} | {one.id for one in tables.interactions}

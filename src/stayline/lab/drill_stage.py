@@ -63,6 +63,11 @@ class Stage:
     _marks: int = 0
     _expected: int = 0
 
+    @property
+    def present(self) -> int:
+        """Customers who have not left."""
+        return self.customer_count - self.customers.state.left
+
     # -- waiting
 
     async def until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -101,9 +106,8 @@ class Stage:
     async def talked(self) -> None:
         """Wait until every customer has asked something and was answered, from now on."""
         await self.mark()
-        everybody = self.customer_count
         await self._or_problem(
-            lambda: self.customers.state.answered >= everybody, TALK_SECONDS, "every customer was answered"
+            lambda: self.customers.state.answered >= self.present, TALK_SECONDS, "every customer was answered"
         )
 
     async def recovered(self, seconds: float, site: str = "") -> None:
@@ -113,7 +117,7 @@ class Stage:
         def back() -> bool:
             agents = self.agents.state
             here = not site or agents.sites == {site: self.agent_count}
-            whole = agents.whole == self.agent_count and self.customers.state.whole == self.customer_count
+            whole = agents.whole == self.agent_count and self.customers.state.whole == self.present
             return agents.noticed >= expected and whole and here
 
         began = time.monotonic()
@@ -153,8 +157,10 @@ class Stage:
         agents, customers = self.agents.state, self.customers.state
         return (
             agents.settled == self.agent_count
-            and customers.settled == self.customer_count
-            and agents.held == customers.held == total
+            and customers.settled == self.present
+            and agents.held == total
+            # Who has left holds what there was then; the checker looks at the others one by one.
+            and (customers.held == total or customers.left > 0)
         )
 
     # -- looking

@@ -5,6 +5,7 @@ import contextlib
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from signal import SIGKILL, SIGSTOP
 
@@ -14,6 +15,8 @@ from stayline.lab.drill_database import reported_loss
 from stayline.lab.drill_report import Budget
 from stayline.lab.drill_stage import Stage
 from stayline.lab.drill_times import CHAT_LINK, CONFIGURATION_LINK
+from stayline.lab.load import Order
+from stayline.lab.load_customers import LEAVERS
 from stayline.lab.readiness import missing
 from stayline.link.messages.control import ReplicationMode
 from stayline.link.messages.envelope import Role
@@ -114,15 +117,11 @@ async def _fall_behind(stage: Stage, site: str) -> None:
     site does not have: on one machine the replica is never behind by itself."""
     for pid in _walsenders(stage.centre.database_pid(site)):
         os.kill(pid, SIGSTOP)
-    before = stage.customers.state.sent + stage.agents.state.sent
-    ahead = max(4, stage.customer_count // 4)
-    await stage.until(
-        lambda: stage.customers.state.sent + stage.agents.state.sent >= before + ahead,
-        30.0,
-        f"{ahead} more messages were sent",
-    )
+    stage.customers.order(Order.LEAVE)
+    leavers = ceil(stage.customer_count / LEAVERS)
+    await stage.until(lambda: stage.customers.state.left == leavers, 30.0, f"{leavers} customers left")
     stage.fell_behind = True
-    stage.say(f"{ahead} messages were sent while the replica heard nothing")
+    stage.say(f"{leavers} customers wrote once more and left while the replica heard nothing")
 
 
 async def _site_loss(stage: Stage) -> None:

@@ -24,6 +24,8 @@ class Order(enum.StrEnum):
 
     MARK = "mark"
     """Begin to count anew: who is answered, who loses controls."""
+    LEAVE = "leave"
+    """Some customers write once more and go when that was acknowledged: nobody can send it again for them."""
     QUIET = "quiet"
     """Send nothing more; let everything settle."""
     FINISH = "finish"
@@ -36,8 +38,9 @@ class LoadState(msgspec.Struct, kw_only=True):
     Agents: ``there`` logged in, ``whole`` with full controls, ``chats`` owned, ``noticed`` lost some control since
     the last mark, ``sites`` agents by the site they are at, ``servers`` link -> server -> agents connected to it.
     Customers: ``there`` told that their chat stands, ``whole`` connected, ``answered`` asked and heard an agent since
-    the last mark. Both: ``settled`` those of ``whole`` with nothing on its way, ``sent`` messages, ``held`` the sum of
-    the last sequence numbers of all chats, ``marks`` obeyed, ``problem`` what ended the work.
+    the last mark, ``left`` gone for good. Both: ``settled`` those of ``whole`` with nothing on its way, ``sent``
+    messages, ``held`` the sum of the last sequence numbers of all chats, ``marks`` obeyed, ``problem`` what ended the
+    work.
     """
 
     there: int = 0
@@ -46,6 +49,7 @@ class LoadState(msgspec.Struct, kw_only=True):
     chats: int = 0
     noticed: int = 0
     answered: int = 0
+    left: int = 0
     sent: int = 0
     held: int = 0
     marks: int = 0

@@ -10,6 +10,9 @@ from stayline.lab.history import CUSTOMERS_FILE, write_facts
 from stayline.lab.layout import chat_addresses, read_layout
 from stayline.lab.load import LoadState, Order
 
+LEAVERS = 6
+"""One in so many customers leaves when told to."""
+
 PAUSE = 5.0
 """Seconds between two messages of a customer, on average."""
 
@@ -26,6 +29,8 @@ class CustomerLoad:
         layout = read_layout(state)
         self._path = folder / CUSTOMERS_FILE
         self._quiet = asyncio.Event()
+        self._leave = asyncio.Event()
+        self._left: set[int] = set()
         self._pause = (pause * (1 - _SPREAD), pause * (1 + _SPREAD))
         self._random = random_module.Random(count)
         self._sent = 0
@@ -51,7 +56,9 @@ class CustomerLoad:
             for number, customer in enumerate(self.customers):
                 await customer.open()
                 self._sent += 1
-                group.create_task(self._talk(number, customer))
+                work = group.create_task(self._talk(number, customer))
+                if number % LEAVERS == 0:
+                    group.create_task(self._go(number, customer, work))
                 await asyncio.sleep(1.0 / STARTS_PER_SECOND)
 
     async def _talk(self, number: int, customer: Customer) -> None:
@@ -67,10 +74,22 @@ class CustomerLoad:
             else:
                 return
 
+    async def _go(self, number: int, customer: Customer, work: asyncio.Task[None]) -> None:
+        """Leave when told to."""
+        await self._leave.wait()
+        work.cancel()
+        self._sent += 1
+        last = await customer.send(f"customer {number + 1} says goodbye")
+        await customer.acked(last)
+        await customer.leave()
+        self._left.add(number)
+
     def order(self, order: Order) -> None:
-        """MARK and QUIET."""
+        """MARK, LEAVE and QUIET."""
         if order is Order.QUIET:
             self._quiet.set()
+        elif order is Order.LEAVE:
+            self._leave.set()
         elif order is Order.MARK:
             self._marks = [len(customer.entries) for customer in self.customers]
             self._obeyed += 1
@@ -82,6 +101,7 @@ class CustomerLoad:
             whole=sum(customer.is_ready for customer in self.customers),
             settled=sum(customer.is_ready and not customer.outbox for customer in self.customers),
             marks=self._obeyed,
+            left=len(self._left),
             answered=sum(map(self._answered, range(len(self.customers)))),
             sent=self._sent,
             held=sum(len(customer.entries) for customer in self.customers),

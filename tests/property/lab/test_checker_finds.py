@@ -158,6 +158,26 @@ def test_a_sound_history_has_no_findings(history: History) -> None:
     assert findings.sent == len(history.entries)
 
 
+@given(history=sound(), draw=st.data())
+@settings(max_examples=40, deadline=None)
+def test_who_left_misses_nothing_of_what_came_later(history: History, draw: st.DataObject) -> None:
+    facts = history.customers[CHAT]
+    cut = number_of(history, draw, "shown")
+    later = [one for one in facts[cut:] if one.kind != "shown"]
+    history.customers[CHAT] = [*facts[:cut], *later, CustomerFact("left", 9e9, CHAT)]
+    assert check(history).found == []
+
+
+@given(history=sound())
+@settings(max_examples=40, deadline=None)
+def test_after_a_rewind_only_what_is_shown_anew_counts(history: History) -> None:
+    facts = history.customers[CHAT]
+    shown = [one for one in facts if one.kind == "shown"]
+    lost = replace(shown[-1], id="lost with its site")
+    history.customers[CHAT] = [*facts, lost, CustomerFact("rewound", 9e9, CHAT), *shown]
+    assert check(history).found == []
+
+
 @pytest.mark.parametrize(("fault", "plant"), PLANTED, ids=[plant.__name__ for _, plant in PLANTED])
 @given(history=sound(), draw=st.data())
 @settings(max_examples=40, deadline=None)
