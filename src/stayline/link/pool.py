@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from stayline.domain.objects import TraceMode
+
 Random = Callable[[], float]
 """Gives numbers in [0, 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A server that can be connected to. ``local``/``remote`` are ADDP timeouts in seconds."""
+    """A server that can be connected to. ``local``/``remote`` are ADDP timeouts in seconds, ``trace`` is
+    which side logs its polls."""
 
     application: str
     cluster: str
@@ -18,6 +21,7 @@ class Node:
     port: int
     local: float = 0.0
     remote: float = 0.0
+    trace: TraceMode = TraceMode.OFF
 
 
 @dataclass(frozen=True, kw_only=True)

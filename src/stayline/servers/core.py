@@ -19,6 +19,7 @@ import msgspec
 import structlog
 
 from stayline.domain.errors import LinkLostError, RefusedError, StaylineError, refuse
+from stayline.domain.objects import Connection
 from stayline.link.messages.control import Report
 from stayline.link.messages.envelope import Hello, Role, RoleChanged
 from stayline.link.messages.interaction import Leaving
@@ -305,16 +306,16 @@ class CoreServer:
         if not partner:
             return None
         own = configuration.application(self.process.name)
-        timeouts = next(
-            ((c.local_timeout, c.remote_timeout) for c in own.connections if c.server == partner), (0.0, 0.0)
-        )
+        unsaid = Connection(server=partner)
+        connection = next((c for c in own.connections if c.server == partner), unsaid)
         host, port = configuration.endpoint_of(partner, "default")
         return Endpoint(
             host=host,
             port=port,
             application=partner,
-            local=timeouts[0] or PARTNER_TIMEOUT,
-            remote=timeouts[1] or PARTNER_TIMEOUT,
+            local=connection.local_timeout or PARTNER_TIMEOUT,
+            remote=connection.remote_timeout or PARTNER_TIMEOUT,
+            trace=connection.trace_mode,
         )
 
 

@@ -81,6 +81,7 @@ def _pool(
             port=node.port,
             local=node.connection.local_timeout,
             remote=node.connection.remote_timeout,
+            trace=node.connection.trace_mode,
         )
         for node in configuration.cluster_nodes(cluster, app_type)
     )

@@ -213,6 +213,7 @@ class PoolLink:
             cluster=node.cluster,
             local=node.local,
             remote=node.remote,
+            trace=node.trace,
         )
         handler = _Handler(self, generation)
         try:

@@ -3,7 +3,7 @@
 import pytest
 
 from stayline.domain.objects import ApplicationType as App
-from stayline.domain.objects import ConfigObject, Connection, ObjectType
+from stayline.domain.objects import ConfigObject, Connection, ObjectType, TraceMode
 from stayline.domain.topology import Configuration
 from stayline.workspace.assignment import assignment_of, seconds_list
 
@@ -50,7 +50,12 @@ def configuration(
             name="Workspace",
             app_type=App.WORKSPACE,
             connections=[
-                Connection(server=f"Cluster eService Site_{letter}", local_timeout=5, remote_timeout=9)
+                Connection(
+                    server=f"Cluster eService Site_{letter}",
+                    local_timeout=5,
+                    remote_timeout=9,
+                    trace_mode=TraceMode.BOTH,
+                )
                 for letter in "AB"
             ],
             options={SECTION: options},
@@ -90,6 +95,7 @@ def test_nodes_delays_and_heartbeats_come_from_the_cluster_connection() -> None:
     (pool,) = found.pools
     assert [node.application for node in pool.nodes] == ["IxnProxy_A_1", "IxnProxy_A_2", "IxnProxy_A_3"]
     assert {(node.local, node.remote) for node in pool.nodes} == {(5.0, 9.0)}
+    assert {node.trace for node in pool.nodes} == {TraceMode.BOTH}
     assert pool.nodes[1].port == 7001
     assert pool.retry_delays == (1.0, 2.0)
     assert pool.reconnect_range == 2.0

@@ -30,6 +30,7 @@ from stayline.servers.chat.protection import Protection, customer_addresses, pro
 from stayline.servers.chat.sessions import HeldSession, Sessions
 from stayline.servers.chat.starts import StartLimit
 from stayline.servers.chat.web import CustomerWeb, WebSettings
+from stayline.servers.core_endpoints import core_endpoints
 from stayline.servers.process import ServerProcess
 
 log = structlog.get_logger(__name__)
@@ -65,19 +66,8 @@ class ChatServer:
 
     def _pair(self, app_type: ApplicationType, handler: BaseHandler) -> PairLink:
         def endpoints() -> list[Endpoint]:
-            nodes = self._configuration().peers_of(self._process.name, app_type)
-            own_site = self._process.bootstrap.site
-            return [
-                Endpoint(
-                    host=node.address,
-                    port=node.port,
-                    application=node.name,
-                    local=node.connection.local_timeout,
-                    remote=node.connection.remote_timeout,
-                )
-                for node in nodes
-                if node.site == own_site
-            ]
+            process = self._process
+            return core_endpoints(self._configuration(), process.name, process.bootstrap.site, app_type)
 
         return PairLink(endpoints, self._process.hello, handler, self._process.tls)
 

@@ -15,6 +15,7 @@ from stayline.link.messages.interaction import Leaving
 from stayline.link.pair import PairLink
 from stayline.link.peer import BaseHandler, Limits, Peer
 from stayline.link.transport import Endpoint, Listener
+from stayline.servers.core_endpoints import core_endpoints
 from stayline.servers.process import ServerProcess
 from stayline.servers.proxy.channel import Channel, Channels, PendingLimits
 from stayline.servers.proxy.core_link import CoreLink
@@ -54,19 +55,9 @@ class Proxy:
         return PendingLimits(self._count("max-pending-per-client"), self._count("max-pending"))
 
     def _endpoints(self) -> list[Endpoint]:
-        nodes = self.process.configuration.snapshot.peers_of(self.process.name, self.profile.core_type)
-        return [
-            Endpoint(
-                node.address,
-                node.port,
-                node.name,
-                local=node.connection.local_timeout,
-                remote=node.connection.remote_timeout,
-                trace=node.connection.trace_mode,
-            )
-            for node in nodes
-            if node.site == self.process.bootstrap.site  # the own site's core, whatever else is connected
-        ]
+        process = self.process
+        snapshot, site = process.configuration.snapshot, process.bootstrap.site
+        return core_endpoints(snapshot, process.name, site, self.profile.core_type)
 
     def _configuration_changed(self, _changed: object) -> None:
         name = self.process.name
