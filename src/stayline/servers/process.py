@@ -43,6 +43,20 @@ HOST_AGENT_TIMEOUT = 2.0
 LIFELINE_VARIABLE = "STAYLINE_LIFELINE_FD"
 """Environment variable with the number of an inherited pipe end: end of file there means that the lab is gone."""
 
+_PROVIDER_FAULTS = (
+    StaylineError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""How a report provider, which only reads what is in memory, can fail: an entry of the configuration that is gone, or
+a fault of ours."""
+
 _LIFELINE_SECONDS = 10.0
 """How long a process may take to stop in order after its lifeline ended."""
 
@@ -70,6 +84,7 @@ class ServerProcess:
             Path(self.bootstrap.state) / "cache" / f"{name}.json",
         )
         self._report: Callable[[], Report] = self.blank_report
+        self._report_fault = ""
         self._pending_report = False
         self._reported = -REPORT_PAUSE
         self._agent = KeptLink(
@@ -151,9 +166,23 @@ class ServerProcess:
         if peer is None:
             return
         report = msgspec.structs.replace(
-            self._report(), pid=os.getpid(), instance=self.instance, at=time.time()
+            self._described(), pid=os.getpid(), instance=self.instance, at=time.time()
         )
         peer.event("server.report", report)
+
+    def _described(self) -> Report:
+        """What the provider says. When it fails, a report that says so instead: silence would look like a process that
+        is gone, and the last report would go on telling of a role that may be over."""
+        try:
+            report = self._report()
+        except _PROVIDER_FAULTS as error:
+            fault = f"its report cannot be made: {type(error).__name__}: {error}"
+            if fault != self._report_fault:
+                self.log.exception("server.report_failed", why=fault)
+            self._report_fault = fault
+            return msgspec.structs.replace(self.blank_report(), why=fault)
+        self._report_fault = ""
+        return report
 
     async def _report_for_ever(self) -> None:
         while True:

@@ -43,6 +43,25 @@ async def main(process):
 asyncio.run(run_server("S", sys.argv[1], main))
 """
 
+FAULTY = """
+import asyncio, sys
+from stayline.servers.process import run_server
+
+async def main(process):
+    asked = []
+    def provider():
+        asked.append(process.name)
+        if len(asked) < 4:
+            raise KeyError("no such section")
+        report = process.blank_report()
+        report.why = "serving"
+        return report
+    process.set_report(provider)
+    await process.stopping.wait()
+
+asyncio.run(run_server("S", sys.argv[1], main))
+"""
+
 
 class Agent(BaseHandler):
     """A host agent that keeps the reports."""
@@ -93,9 +112,11 @@ def with_configuration(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def started(folder: Path, **settings: Any) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The program above as a process; killed if it is still there at the end."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, str(folder), **settings)
+async def started(
+    folder: Path, program: str = PROGRAM, **settings: Any
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A program above as a process; killed if it is still there at the end."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(folder), **settings)
     try:
         yield process
     finally:
@@ -123,6 +144,23 @@ def test_it_reports_at_once_on_change_and_every_two_seconds(tmp_path: Path) -> N
                 process.send_signal(signal.SIGTERM)
                 assert await asyncio.wait_for(process.wait(), 10) == 0
                 await until(lambda: agent.reports[-1].why == "stopped", "last report")
+
+    run(scenario())
+
+
+def test_a_report_that_cannot_be_made_is_told_and_the_next_ones_are_made(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with host_agent(tmp_path) as agent:
+            with_configuration(tmp_path)
+            async with started(tmp_path, FAULTY) as process:
+                await until(lambda: any(r.why == "serving" for r in agent.reports), "a good report", 20)
+                told = [report for report in agent.reports if "KeyError: 'no such section'" in report.why]
+                assert told
+                assert {report.pid for report in told} == {process.pid}
+                process.send_signal(signal.SIGTERM)
+                assert await asyncio.wait_for(process.wait(), 10) == 0
+        lines = (tmp_path / "log" / "S.log").read_text().splitlines()
+        assert sum("server.report_failed" in line for line in lines) == 1  # not once every two seconds
 
     run(scenario())
 
