@@ -65,6 +65,9 @@ class HeldSession:
         self.watchers: list[Watcher] = []
         self.lock = asyncio.Lock()
         self.loaded = False
+        self.stale = False
+        """Whether it must be read again even without a gap: its subscription may be at a server that is gone."""
+        self.syncing: asyncio.Task[None] | None = None
 
     @property
     def has_customer(self) -> bool:
@@ -175,20 +178,26 @@ class Sessions:
     def resync(self) -> None:
         """A Contact Server became primary: renew every subscription there."""
         for held in self.all:
-            self._spawn(self._sync_until_done(held))
+            held.stale = True
+            self._complete(held)
+
+    def _complete(self, held: HeldSession) -> None:
+        """See that it becomes complete: one task for each session, however many entries come while there is a gap."""
+        if held.syncing is None or held.syncing.done():
+            held.syncing = self._spawn(self._sync_until_done(held))
 
     async def _sync_until_done(self, held: HeldSession) -> None:
-        while self._held.get(held.id) is held:
+        while self._held.get(held.id) is held and (held.stale or held.transcript.has_gap):
+            held.stale = False
             try:
                 await self.sync(held)
             except StaylineError as error:
                 log.info("chat.sync", session=held.id, why=error.refusal.reason)
                 if not (error.refusal.retryable or isinstance(error, LinkLostError)):
                     return
+                held.stale = True
+            if held.stale or held.transcript.has_gap:
                 await asyncio.sleep(_RETRY * (1 + random.random()))
-            else:
-                if not held.transcript.has_gap:
-                    return
 
     # -- writing -----------------------------------------------------------------------------------------------
 
@@ -227,7 +236,7 @@ class Sessions:
     def _take(self, held: HeldSession, entry: Entry) -> None:
         held.transcript.take([entry])
         if held.loaded and held.transcript.has_gap:
-            self._spawn(self._sync_until_done(held))
+            self._complete(held)
 
     def signalled(self, signal: Signal) -> None:
         """Somebody at another Chat Server types, or the customer came or went."""
@@ -259,10 +268,11 @@ class Sessions:
 
     # -- tasks -------------------------------------------------------------------------------------------------
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def close(self) -> None:
         """Let everything go."""
