@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stayline.lab.checker import Fault, check
-from stayline.lab.history import AgentFact, CustomerFact, History
-from tests.property.lab.histories import sound
+from stayline.lab.history import AgentFact, CustomerFact, EntryRow, History
+from tests.property.lab.histories import Story, sound
 
 replace = msgspec.structs.replace
 CHAT, INTERACTION = "chat0", "ixn-chat0"
@@ -166,6 +166,19 @@ def test_who_left_misses_nothing_of_what_came_later(history: History, draw: st.D
     later = [one for one in facts[cut:] if one.kind != "shown"]
     history.customers[CHAT] = [*facts[:cut], *later, CustomerFact("left", 9e9, CHAT)]
     assert check(history).found == []
+
+
+def test_a_closed_page_does_not_know_that_a_lost_entry_made_room() -> None:
+    history = Story().told()
+    history.entries = [EntryRow(CHAT, 1, "answer", "message", "agent", "ann", "text")]
+    page = [
+        CustomerFact("shown", 1.0, CHAT, id="lost", seq=1),
+        CustomerFact("shown", 2.0, CHAT, id="answer", seq=2),
+    ]
+    history.customers[CHAT] = page
+    assert check(history).count(Fault.OUT_OF_ORDER) == 1
+    history.customers[CHAT] = [*page, CustomerFact("left", 3.0, CHAT)]
+    assert {(one.fault, one.subject) for one in check(history).found} == {(Fault.LOST_MESSAGE, "lost")}
 
 
 @given(history=sound())
