@@ -173,9 +173,9 @@ class CoreServer:
             await asyncio.gather(campaign, return_exceptions=True)
             return await self._leave(stopping.done())
         watch.cancel()
-        await self._become_primary(campaign.result())
         lost = asyncio.ensure_future(self._lock_lost())
         try:
+            await self._become_primary(campaign.result(), stopping)
             await _first(stopping, self._down, lost)
         finally:
             lost.cancel()
@@ -186,15 +186,27 @@ class CoreServer:
         await asyncio.shield(self._election.lost)
         self.step_down("the database session that holds the lock of the pair is gone")
 
-    async def _become_primary(self, term: Term) -> None:
-        """Load first, announce then."""
+    async def _become_primary(self, term: Term, stopping: "asyncio.Task[bool]") -> None:
+        """Load first, announce then. Returns as backup when it is to stop or step down meanwhile: a takeover may wait
+        long for its commit, as long as the replica is away in strict mode."""
         self.epoch, self.term = term.epoch, term.term
         self._begun = True
+        begin = asyncio.create_task(self._service.begin(term), name="takeover")
         try:
-            await self._service.begin(term)
+            await _first(begin, stopping, self._down)
+        finally:
+            if not begin.done():
+                begin.cancel()
+                await asyncio.gather(begin, return_exceptions=True)
+        if begin.cancelled():
+            return
+        try:
+            begin.result()
         except (StaylineError, asyncpg.PostgresError, *LOST) as error:
-            self.step_down(f"elected, but the database went away: {error}")
-        if self._down.done():
+            if not stopping.done():
+                self.step_down(f"elected, but the database went away: {error}")
+            return
+        if stopping.done() or self._down.done():
             return
         self.role = Role.PRIMARY
         self._say(f"elected primary for term {term.term} of epoch {term.epoch}")
