@@ -13,6 +13,7 @@ import msgspec
 from stayline.domain.contact import ContactIdentity, clean_attributes, identities
 from stayline.domain.errors import Refusal, RefusedError
 from stayline.link.messages.contact import Contact, Identified, Identify, UpdateContact
+from stayline.store.contact_result import record_answer, recorded_answer
 from stayline.store.transcript import Connection, Stamp
 
 IdentityKey = tuple[str, str, str]
@@ -42,11 +43,13 @@ class Candidate(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A request to change a contact, with its idempotency key and the tenant it is limited to ("" : any)."""
+    """A request to change a contact, with its idempotency key and the tenant it is limited to ("" : any). ``scope``
+    says whose key it is: nobody gets the answer to somebody else's request."""
 
     request: UpdateContact
     key: str
     tenant: str
+    scope: str
 
 
 def candidate(request: Identify, new_id: str) -> Candidate:
@@ -165,20 +168,22 @@ async def update_contact(connection: Connection, change: Change, stamp: Stamp) -
     """Change attributes in the caller's transaction (a refusal leaves no trace).
 
     Refused ``contact.changed`` when a colleague changed the contact since ``version``, ``contact.identity_taken`` when
-    a new address or number belongs to another contact, ``contact.invalid``. The same key again: the same answer.
+    a new address or number belongs to another contact, ``contact.invalid``. The same key again: the same answer,
+    whoever changed the contact since; for another contact ``request.key_reused``.
     """
     request = change.request
     row = await connection.fetchrow(
-        """select id, tenant, attributes, version, last_key from contact
+        """select id, tenant, attributes, version from contact
             where id = $1 and ($2 = '' or tenant = $2) for update""",
         request.contact,
         change.tenant,
     )
     if row is None:
         return _unknown(request.contact)
+    answered = await recorded_answer(connection, change.scope, change.key, request.contact)
+    if answered is not None:
+        return answered
     present = _contact(row)
-    if change.key and row["last_key"] == change.key:
-        return present
     if present.version != request.version:
         return _changed_meanwhile(present, request.version)
     try:
@@ -187,7 +192,10 @@ async def update_contact(connection: Connection, change: Change, stamp: Stamp) -
         wanted = [(present.tenant, item.attribute, item.value) for item in identities(attributes)]
     except RefusedError as error:
         return error.refusal
-    return await _store_change(connection, present, attributes, wanted, change.key, stamp)
+    changed = await _store_change(connection, present, attributes, wanted, stamp)
+    if isinstance(changed, Contact):
+        await record_answer(connection, change.scope, change.key, changed, stamp.at)
+    return changed
 
 
 async def _store_change(
@@ -195,7 +203,6 @@ async def _store_change(
     present: Contact,
     attributes: dict[str, str],
     wanted: list[IdentityKey],
-    key: str,
     stamp: Stamp,
 ) -> Contact | Refusal:
     rows = await connection.fetch(
@@ -213,11 +220,10 @@ async def _store_change(
             value,
         )
     await connection.execute(
-        """update contact set attributes = $2, version = version + 1, last_key = $3, changed_at = $4,
-            epoch = $5, term = $6 where id = $1""",
+        """update contact set attributes = $2, version = version + 1, changed_at = $3,
+            epoch = $4, term = $5 where id = $1""",
         present.id,
         msgspec.json.encode(attributes).decode(),
-        key,
         stamp.at,
         stamp.epoch,
         stamp.term,

@@ -8,6 +8,7 @@ import msgspec
 from stayline.domain.errors import Refusal
 from stayline.link.messages.contact import Append, ChatState, Contact, CreateChat, EntryKind, Identified
 from stayline.store.contact import Candidate, Change, identify_contacts, update_contact
+from stayline.store.contact_result import prune_answers
 from stayline.store.transcript import Connection, Stamp, Stored, append_entries
 from stayline.store.transcript_session import create_sessions, mark_settled, mark_submitted
 
@@ -24,10 +25,22 @@ class Settled(NamedTuple):
     session: str
 
 
-Work = Candidate | Change | CreateChat | Submitted | Settled | Append
+class Prune(NamedTuple):
+    """Recorded answers older than ``before`` (Unix seconds) are of no use any more."""
+
+    before: float
+
+
+class Pruned(NamedTuple):
+    """How many were removed."""
+
+    rows: int
+
+
+Work = Candidate | Change | CreateChat | Submitted | Settled | Append | Prune
 """One item of a batch."""
 
-Outcome = Identified | Contact | ChatState | Stored
+Outcome = Identified | Contact | ChatState | Stored | Pruned
 """Its outcome: what was stored."""
 
 
@@ -47,6 +60,8 @@ async def store_batch(connection: Connection, work: Sequence[Work], stamp: Stamp
     for at, item in enumerate(work):
         if isinstance(item, Change):
             outcomes[at] = await update_contact(connection, item, stamp)
+        elif isinstance(item, Prune):
+            outcomes[at] = Pruned(await prune_answers(connection, item.before))
     _note(outcomes, create, await create_sessions(connection, [item for _, item in create], stamp))
     _note(outcomes, submitted, await mark_submitted(connection, [item for _, item in submitted], stamp))
     _note(outcomes, append, await append_entries(connection, [item for _, item in append], stamp))

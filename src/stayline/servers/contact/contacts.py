@@ -11,6 +11,9 @@ from stayline.servers.contact.books import Books, granted
 from stayline.store.contact import Change, candidate, find_contact, read_contact
 from stayline.store.contact_history import read_history
 
+MAX_KEY = 200
+"""Characters of an idempotency key."""
+
 
 class Caller(NamedTuple):
     """Who asks: a server (``identity`` None) or a person behind a proxy. ``tenant`` "" is any."""
@@ -23,6 +26,11 @@ class Caller(NamedTuple):
     def tenant(self) -> str:
         """The tenant that this caller is limited to."""
         return self.identity.tenant if self.identity else ""
+
+    @property
+    def scope(self) -> str:
+        """Whose idempotency keys these are: a person's, whatever proxy they come through, or a server's."""
+        return f"person/{self.identity.user}" if self.identity else f"server/{self.peer.hello.application}"
 
 
 class Contacts:
@@ -50,8 +58,12 @@ class Contacts:
             return granted(await read_contact(connection, request.contact, caller.tenant))
 
     async def update(self, request: messages.UpdateContact, caller: Caller) -> messages.Contact:
-        """Change attributes, guarded by the version."""
-        return await self._books.write(Change(request, caller.key, caller.tenant), messages.Contact)
+        """Change attributes, guarded by the version. Repeated with its key it gives the same answer."""
+        if len(caller.key) > MAX_KEY:
+            reason = f"An idempotency key has at most {MAX_KEY} characters, this one has {len(caller.key)}."
+            raise refuse("message.malformed", reason, field="k")
+        change = Change(request, caller.key, caller.tenant, caller.scope)
+        return await self._books.write(change, messages.Contact)
 
     async def history(self, request: messages.GetHistory, caller: Caller) -> messages.History:
         """A page of past and present interactions."""

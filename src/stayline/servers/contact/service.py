@@ -18,7 +18,7 @@ from stayline.link.messages.control import Report
 from stayline.link.messages.envelope import Identity
 from stayline.link.messages.interaction import ChannelOpen, RestoreChannels, RestoredChannel, RestoredChannels
 from stayline.link.peer import Peer, Request, read, unknown_method
-from stayline.servers.contact.batch import Settled, Submitted, check_append
+from stayline.servers.contact.batch import Prune, Pruned, Settled, Submitted, check_append
 from stayline.servers.contact.books import Books, granted
 from stayline.servers.contact.contacts import Caller, Contacts
 from stayline.servers.contact.permission import PROXY, may_call
@@ -26,6 +26,7 @@ from stayline.servers.contact.presence import Presence
 from stayline.servers.contact.settlement import Settlement
 from stayline.servers.contact.subscriptions import Subscriptions
 from stayline.servers.core import CoreServer
+from stayline.store.contact_result import PRUNE_ROWS, RESULT_SECONDS
 from stayline.store.election import Term
 from stayline.store.transcript import Stored, read_entries
 from stayline.store.transcript_session import open_sessions, read_session, resume_session, unsettled_sessions
@@ -35,6 +36,9 @@ MAX_TEXT = 16_000
 
 ENDED_ID = "ended"
 """Id of the entry that ends a session: whoever writes it first has ended it, a second one is a duplicate."""
+
+PRUNE_SECONDS = 60.0
+"""Seconds between two removals of recorded answers that are too old to be asked for."""
 
 TICK = 0.25
 """Seconds between two looks at absences and unsettled ends."""
@@ -61,7 +65,7 @@ class ContactService:
         process = core.process
         self._books = Books(process.bootstrap.database_dsn, process.instance, core.step_down)
         self._contacts = Contacts(self._books)
-        self._tick: asyncio.Task[None] | None = None
+        self._running: list[asyncio.Task[None]] = []
         self._methods = self._method_table()
 
     def _method_table(self) -> dict[str, Method]:
@@ -93,13 +97,16 @@ class ContactService:
         self._presence.open(alive, now)
         self._settlement.owe(owed, now)
         self._log.info("contact.loaded", open=len(alive), unsettled=len(owed), why="takeover")
-        self._tick = self._core.guard(asyncio.create_task(self._run_ticks(), name="contact-ticks"))
+        self._running = [
+            self._core.guard(asyncio.create_task(self._run_ticks(), name="contact-ticks")),
+            self._core.guard(asyncio.create_task(self._prune_for_ever(), name="contact-prune")),
+        ]
 
     async def end(self, why: str) -> None:
         """Stop at once; what waits stays unanswered and is asked again elsewhere."""
-        if self._tick is not None:
-            self._tick.cancel()
-            await asyncio.gather(self._tick, return_exceptions=True)
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
         await self._books.close()
 
     def describe(self, report: Report) -> Report:
@@ -242,6 +249,20 @@ class ContactService:
             except StaylineError as error:
                 self._log.warning("contact.tick", why=error.refusal.reason)
             self._settle_due()
+
+    async def _prune_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(PRUNE_SECONDS)
+            try:
+                await self._prune(Prune(time.time() - RESULT_SECONDS))
+            except RefusedError as error:
+                # Busy: the next round prunes them. Fenced: the term is over.
+                self._log.info("contact.not_pruned", why=error.refusal.reason)
+
+    async def _prune(self, item: Prune) -> None:
+        """All that is old, a little at a time."""
+        while (await self._books.write(item, Pruned)).rows == PRUNE_ROWS:
+            continue
 
     async def _end_absent(self) -> None:
         timeout = self._disconnect_timeout()

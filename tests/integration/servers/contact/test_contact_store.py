@@ -23,7 +23,7 @@ from stayline.link.messages.contact import (
     Party,
     UpdateContact,
 )
-from stayline.servers.contact.batch import Settled, Submitted, store_batch
+from stayline.servers.contact.batch import Prune, Pruned, Settled, Submitted, store_batch
 from stayline.store import transcript
 from stayline.store.contact import Change, candidate, identify_contacts, read_contact, update_contact
 from stayline.store.contact_history import read_history
@@ -120,7 +120,7 @@ def test_a_change_is_guarded_by_version_and_repeatable_by_key(database: Database
         async def change(version: int, key: str, **values: str) -> Contact | Refusal:
             request = UpdateContact(contact="A", version=version, set=values)
             async with connection.transaction():
-                return await update_contact(connection, Change(request, key, "T"), STAMP)
+                return await update_contact(connection, Change(request, key, "T", "person/bob"), STAMP)
 
         items = [candidate(identify("a@example.org"), "A"), candidate(identify("b@example.org"), "B")]
         outcomes = await identify_contacts(connection, items, STAMP)
@@ -140,6 +140,40 @@ def test_a_change_is_guarded_by_version_and_repeatable_by_key(database: Database
         assert await read_contact(connection, "A", "T") == changed
         foreign = await read_contact(connection, "A", "other tenant")
         assert isinstance(foreign, Refusal)
+
+    run(with_connection(database, story))
+
+
+def test_an_answer_is_kept_beyond_the_next_change_and_for_its_caller_only(database: Database) -> None:
+    async def story(connection: Conn) -> None:
+        async def change(
+            contact: str, version: int, key: str, scope: str, name: str, at: float = 1_000.0
+        ) -> Contact | Refusal:
+            request = UpdateContact(contact=contact, version=version, set={"LastName": name})
+            async with connection.transaction():
+                return await update_contact(
+                    connection, Change(request, key, "T", scope), STAMP._replace(at=at)
+                )
+
+        items = [candidate(identify("a@example.org"), "A"), candidate(identify("b@example.org"), "B")]
+        await identify_contacts(connection, items, STAMP)
+        first = await change("A", 1, "k1", "person/bob", "Byron")
+        assert isinstance(first, Contact)
+        second = await change("A", 2, "k1", "person/eve", "Lovelace", at=2_000.0)  # her own k1
+        assert isinstance(second, Contact)
+        assert (second.version, second.attributes["LastName"]) == (3, "Lovelace")
+        # Bob never saw his answer: what he asked was done, and is not done again.
+        assert await change("A", 1, "k1", "person/bob", "Byron") == first
+        assert await read_contact(connection, "A", "T") == second
+        reused = await change("B", 1, "k1", "person/bob", "Byron")
+        assert isinstance(reused, Refusal)
+        assert reused.code == "request.key_reused"
+        without = [await change("B", version, "", "person/bob", "X") for version in (1, 2)]
+        assert [one.version for one in without if isinstance(one, Contact)] == [2, 3]
+        [pruned] = await store_batch(connection, [Prune(1_500.0)], STAMP)
+        assert pruned == Pruned(1)
+        rows = await connection.fetch("select scope, key from contact_result")
+        assert [tuple(row) for row in rows] == [("person/eve", "k1")]
 
     run(with_connection(database, story))
 
