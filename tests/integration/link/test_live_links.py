@@ -137,7 +137,7 @@ def test_addp_keeps_a_quiet_link_and_ends_a_silent_one(material: Material) -> No
 
 
 def _stand_still() -> None:
-    """The whole process stops, far longer than the timeouts of its links."""
+    """The whole process stops, far longer than the timeouts of its links: the fault itself, not a wait for anything."""
     time.sleep(0.25)
 
 

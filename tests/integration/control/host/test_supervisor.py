@@ -92,14 +92,18 @@ def test_a_stop_on_command_is_not_restarted_and_is_recorded(tmp_path: Path) -> N
     async def body(supervisor: Supervisor) -> None:
         supervisor.start(["one"])
         await _running(supervisor, tmp_path, "one")
+        supervisor.start(["two"])
+        second = await _running(supervisor, tmp_path, "two")
         await supervisor.stop(["one"], 5.0)
         assert _of(supervisor, "one").state is ProcessState.STOPPED
         assert read_run_file(tmp_path / "processes.json").stopped == ["one"]
         assert (tmp_path / "one.terminated").exists(), "SIGTERM should have come first"
-        await asyncio.sleep(0.3)  # longer than the first restart delay: nothing may start
+        # One that ended later without a command has been restarted: this one would have been before it.
+        os.kill(second, signal.SIGKILL)
+        await _until(lambda: supervisor.pid("two") not in (0, second))
         assert supervisor.pid("one") == 0
 
-    _with_supervisor(tmp_path, [_program(tmp_path, "one", "sleeper")], body)
+    _with_supervisor(tmp_path, [_program(tmp_path, name, "sleeper") for name in ("one", "two")], body)
 
 
 def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
@@ -161,7 +165,7 @@ forker = Forker([])
 async def main():
     supervisor = Supervisor([_program(folder, "one", "sleeper")], forker.spawn, folder / "processes.json")
     supervisor.start(["one"])
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()
 asyncio.run(main())
 """
 

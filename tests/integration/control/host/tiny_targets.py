@@ -1,9 +1,7 @@
 """Targets for the supervisor's tests: the smallest processes that behave in one way each."""
 
-import os
 import signal
 import sys
-import time
 from pathlib import Path
 from types import FrameType
 
@@ -18,15 +16,15 @@ def sleeper(folder: str, name: str) -> None:
     signal.signal(signal.SIGTERM, terminate)
     (Path(folder) / f"{name}.ready").touch()
     while True:
-        time.sleep(60)
+        signal.pause()
 
 
 def deaf(folder: str, name: str) -> None:
     """Ignores SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     (Path(folder) / f"{name}.ready").touch()
-    while os.getppid() >= 0:
-        time.sleep(60)
+    while True:
+        signal.pause()
 
 
 def failing(folder: str, name: str) -> None:
