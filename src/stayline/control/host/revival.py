@@ -38,7 +38,8 @@ class Revival:
         self._crashed_at = now
         self._tell(f"the database ended: {why}")
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._start_again())
+            self._task = asyncio.get_running_loop().create_task(self._start_again(), name="database revival")
+            self._task.add_done_callback(_log_fault)
 
     async def stop(self) -> None:
         """Start nothing any more."""
@@ -64,3 +65,9 @@ class Revival:
             self._crashes += 1
             return False
         return True
+
+
+def _log_fault(task: "asyncio.Task[None]") -> None:
+    """Nobody awaits the task while it runs: a fault of ours must not leave a database stopped without a word."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("database revival failed", why=repr(error), exc_info=error)
