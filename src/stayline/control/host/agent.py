@@ -134,8 +134,7 @@ class HostAgent:
             role=Role.CLIENT,
         )
 
-    # -- what others ask for
-    # ----------------------------------------------------------------------------------
+    # -- what others ask for ------------------------------------------------------------------------------------
 
     async def status(self) -> HostStatus:
         """Processes and database as they are now."""
@@ -185,8 +184,7 @@ class HostAgent:
         """A server's report."""
         self.supervisor.report(report)
 
-    # -- start and end
-    # ----------------------------------------------------------------------------------------
+    # -- start and end ------------------------------------------------------------------------------------------
 
     def _adopt(self) -> None:
         recorded = read_run_file(run_file_path(self._folder))
@@ -282,8 +280,7 @@ class HostAgent:
         if bootstrap.database_dsn != self.database.dsn:
             save_bootstrap(self._folder, msgspec.structs.replace(bootstrap, database_dsn=self.database.dsn))
 
-    # -- peer, lifeline, orphans
-    # ------------------------------------------------------------------------------
+    # -- peer, lifeline, orphans --------------------------------------------------------------------------------
 
     def _peer_client(self) -> HostClient | None:
         peer = self._plan.peer

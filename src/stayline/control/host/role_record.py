@@ -1,5 +1,5 @@
-"""What a host agent keeps on disk about its database: its role, and what the last return to the fold had
-cost."""
+"""What a host agent keeps on disk about its database: its role, and what was lost when it last joined the other
+site."""
 
 from pathlib import Path
 
