@@ -36,6 +36,9 @@ ASK_EVERY = 0.25
 WATCH_EVERY = 1.0
 """Seconds between two looks at the peer afterwards."""
 
+FOLLOW_TIMEOUT = 60.0
+"""Seconds until it must follow its peer, when it does so by itself."""
+
 log = structlog.get_logger("stayline.host.database")
 
 AskPeer = Callable[[], Awaitable[DatabaseStatus | None]]
@@ -62,8 +65,7 @@ class SiteDatabase:
         self.deciding = Decision(Move.WAIT, "not decided yet")
         self.changed: list[Callable[[str], None]] = []
         self.superseded: list[Callable[[str], None]] = []
-        """Called with a sentence when the other site turns out to be master: the cores here must stop at
-        once."""
+        """Called with a sentence when the other site turns out to be master: the cores here must stop at once."""
         self.rejoined: list[Callable[[str], None]] = []
         """Called with a sentence when it follows the other site again without having been told to."""
         node.mode = plan.replication
@@ -90,8 +92,7 @@ class SiteDatabase:
         return self.settled.is_set() and self.duty is Duty.PRIMARY
 
     async def status(self) -> DatabaseStatus:
-        """The node's status; while the role is undecided or given up, with the recorded epoch and the
-        reason."""
+        """The node's status; while the role is undecided or given up, with the recorded epoch and the reason."""
         found = await self.node.status()
         found.epoch = max(found.epoch, self.role.epoch if self.role else 0)
         if self.duty is Duty.FENCED and not self.node.running:
@@ -110,7 +111,7 @@ class SiteDatabase:
         """Take the right role, waiting for the peer where that is needed. Ends when the role is taken."""
         began = time.monotonic()
         await self.node.adopt()
-        told = ""
+        told, yielded = "", 0
         while not self.settled.is_set():
             peer = await self._ask()
             async with self._turn:
@@ -123,8 +124,9 @@ class SiteDatabase:
                 if self.deciding.move is not Move.WAIT:
                     await self._carry_out(self.deciding)
                     return
-                if peer is not None and self.role is not None and peer.epoch > self.role.epoch:
+                if peer is not None and self.role is not None and peer.epoch > max(self.role.epoch, yielded):
                     await self._step_aside(self.deciding.why)
+                    yielded = peer.epoch  # once: it is stopped from here on
             await asyncio.sleep(ASK_EVERY)
 
     def _situation(self, peer: DatabaseStatus | None, asked: float) -> Situation:
@@ -157,14 +159,13 @@ class SiteDatabase:
             await self.node.clone_from(self._upstream())
             self._take(Duty.REPLICA, (await self.node.status()).epoch, why)
         elif move is Move.FOLLOW:
-            await self._follow(60.0, why)
+            await self._follow(FOLLOW_TIMEOUT, why)
 
     def _recorded_epoch(self) -> int:
         return self.role.epoch if self.role else 1
 
     async def _establish(self) -> None:
-        """Tables of this release, epoch 1 and the configuration of a first start; all harmless when done
-        before."""
+        """Tables of this release, epoch 1, the configuration of a first start; all harmless when done before."""
         await self.node.establish("first start of the centre", f"host agent {self._plan.host}")
         await bring_configuration(self._plan, self.node.dsn)
 
@@ -183,10 +184,11 @@ class SiteDatabase:
             await self._stop_keeper()
             try:
                 token = await self.node.demote(why)
-            except FAULTS:
-                if self.node.running and not self.node.files.standby_signal.exists():
-                    self._write(before.duty, before.epoch, f"the demotion failed: {before.why}")
-                    self._start_keeper()
+            except FAULTS as error:
+                if self._writes:
+                    self._write(before.duty, before.epoch, f"the demotion failed: {sentence(error)}")
+                    if before.duty is Duty.PRIMARY:
+                        self._start_keeper()
                 raise
             self.settled.set()
             self._tell(f"database of {self._plan.site} demoted: {why}")
@@ -268,8 +270,7 @@ class SiteDatabase:
         await self._end_tasks()
         self.node.forget()
 
-    # -- for as long as the host agent lives
-    # ------------------------------------------------------------------
+    # -- for as long as the host agent lives ----------------------------------------------------------------
 
     async def watch(self) -> None:
         """Look at the peer for ever: step aside when it is master, follow it when nobody else sees to that."""
@@ -298,19 +299,19 @@ class SiteDatabase:
             now=time.monotonic(),
         )
         verdict = judge_peer(look, since)
-        if verdict.act is Act.STEP_ASIDE:
-            async with self._turn:
-                await self._step_aside(verdict.why)
-        elif verdict.act is Act.FOLLOW:
-            await self._join(verdict.why, rejoins=role.duty is not Duty.REPLICA)
-        return verdict.since
-
-    async def _join(self, why: str, *, rejoins: bool) -> None:
-        log.warning("database repair", why=why)
+        if verdict.act is Act.NOTHING:
+            return verdict.since
         async with self._turn:
-            await self._follow(60.0, why)
-        for callback in self.rejoined if rejoins else ():
-            callback(why)
+            if self.role is not role:  # a command was quicker: what was seen is not true any more
+                return 0.0
+            log.warning("database repair", act=str(verdict.act), why=verdict.why)
+            if verdict.act is Act.STEP_ASIDE:
+                await self._step_aside(verdict.why)
+                return verdict.since
+            await self._follow(FOLLOW_TIMEOUT, verdict.why)
+        for callback in self.rejoined if role.duty is not Duty.REPLICA else ():
+            callback(verdict.why)
+        return verdict.since
 
     # -- inside ---------------------------------------------------------------------------------------------
 
@@ -326,7 +327,7 @@ class SiteDatabase:
         return found
 
     async def _step_aside(self, why: str, timeout: float = 5.0) -> None:
-        """Stop a primary that is not (or shall not be) one any more."""
+        """Stop a primary that is not (or shall not be) one any more; the cores of a replica's site stop too."""
         if self.role is None:
             return
         if self.duty is Duty.PRIMARY:
@@ -341,7 +342,7 @@ class SiteDatabase:
             except FAULTS as error:
                 log.warning("clean stop failed", why=f"{sentence(error)}; the database is stopped hard")
                 await self.node.stop("immediate")
-        self._tell(f"database of {self._plan.site} fenced: {why}")
+        self._tell(f"database of {self._plan.site} gave way as {self.duty}: {why}")
 
     async def _follow(self, timeout: float, why: str) -> FollowReport:
         await self._stop_keeper()
@@ -371,10 +372,10 @@ class SiteDatabase:
             self._start_keeper()
         self._tell(f"database of {self._plan.site} is {duty} of epoch {epoch}: {why}")
 
-    def _tell(self, sentence: str) -> None:
-        log.info("database role", role=str(self.duty), epoch=self.epoch, why=sentence)
+    def _tell(self, why: str) -> None:
+        log.info("database role", role=str(self.duty), epoch=self.epoch, why=why)
         for callback in self.changed:
-            callback(sentence)
+            callback(why)
 
     def _write(self, duty: Duty, epoch: int, why: str) -> None:
         self.role = RoleFile(duty=duty, epoch=epoch, at=time.time(), why=why)

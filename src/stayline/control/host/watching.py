@@ -49,7 +49,8 @@ class Verdict(msgspec.Struct, frozen=True):
 def judge_peer(look: Look, since: float) -> Verdict:
     """What follows from one look at a peer that answers; ``since`` is that of the verdict before."""
     superseded = look.peer_epoch > look.epoch
-    if superseded and (look.duty is Duty.PRIMARY or (look.duty is Duty.DEMOTED and look.writes)):
+    gave_way = look.duty in (Duty.FENCED, Duty.DEMOTED)
+    if superseded and (look.duty is Duty.PRIMARY or (gave_way and look.writes)):
         why = f"the other site acts under epoch {look.peer_epoch}, this one under {look.epoch}"
         return Verdict(Act.STEP_ASIDE, why, 0.0)
     if look.peer_role is not DatabaseRole.PRIMARY:
@@ -57,7 +58,7 @@ def judge_peer(look: Look, since: float) -> Verdict:
     if look.duty is Duty.REPLICA and not look.streaming:
         patience = STREAM_PATIENCE
         why = f"the replica got no stream for {patience:.0f} s although the primary answers"
-    elif superseded and look.duty in (Duty.FENCED, Duty.DEMOTED):
+    elif superseded and gave_way:
         patience = REJOIN_PATIENCE
         why = f"it gave way to the other site {patience:.0f} s ago and nobody told it to follow"
     else:

@@ -32,6 +32,10 @@ def _look(
         (_look(Duty.PRIMARY, DOWN, 2, writes=True), Act.STEP_ASIDE),
         # its demotion began and left it running
         (_look(Duty.DEMOTED, PRIMARY, 2, writes=True), Act.STEP_ASIDE),
+        # it was to be stopped, and could not be
+        (_look(Duty.FENCED, PRIMARY, 2, writes=True), Act.STEP_ASIDE),
+        # its promotion was not recorded: the higher epoch may be its own, replicated
+        (_look(Duty.PROMOTING, REPLICA, 2, writes=True), Act.NOTHING),
         # nobody is above it
         (_look(Duty.PRIMARY, REPLICA, 1, writes=True), Act.NOTHING),
         (_look(Duty.DEMOTED, REPLICA, 1, writes=True), Act.NOTHING),
