@@ -63,8 +63,8 @@ def test_a_supervisor_reads_the_journal_of_the_own_tenant_only(tenant: str, rows
 
 
 def submit(**differs: str) -> Submit:
-    said = {"id": "i1", "tenant": "Environment", "media": "chat", "queue": "q", "chat_session": "i1"}
-    return Submit(**(said | differs))
+    said = Submit(id="i1", tenant="Environment", media="chat", queue="q", chat_session="i1")
+    return msgspec.structs.replace(said, **differs)
 
 
 def test_a_repeated_submit_is_harmless_and_a_foreign_one_refused() -> None:
