@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+import msgspec
 import structlog
 
 from stayline.control.host.plan import OPERATOR
@@ -21,6 +22,7 @@ from stayline.lab.drill_load import LoadProcess
 from stayline.lab.load import Order
 from stayline.link.bootstrap import load_bootstrap
 from stayline.link.configuration import ConfigurationClient, configuration_endpoints
+from stayline.link.messages.control import SwitchSummary
 from stayline.link.messages.envelope import Hello, Role
 
 log = structlog.get_logger("stayline.drill")
@@ -242,7 +244,12 @@ class Stage:
             log.info("switch", target=target, why=line.strip())
         if process.returncode:
             self.problems.append(f"the switch to {target} failed: {' '.join(err.decode().split())[-400:]}")
-        self.say(f"switch to {target} took {time.monotonic() - began:.1f} s {out.decode().strip()[-200:]}")
+            return
+        told = msgspec.json.decode(out, type=SwitchSummary)
+        self.say(
+            f"switch to {target} took {time.monotonic() - began:.1f} s: {told.agents_after} of {told.agents_before} "
+            f"agents back, {told.seconds_without_service:.1f} s without service; {told.why or 'nothing lost'}"
+        )
 
     async def watch(self, look: Callable[[], Awaitable[bool]], seconds: float, what: str) -> None:
         """Wait until a look at the centre is satisfied; too late is a problem of the drill."""
