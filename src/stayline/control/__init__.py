@@ -1,0 +1,1 @@
+"""What starts, stops and moves things: host agents, database nodes, the site switch-over plan."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: migrations, mastership and election, the fenced group writer, one module for each aggregate."""

@@ -1,0 +1,1 @@
+"""The agent's side: the engine without any user interface, and the pages on it."""

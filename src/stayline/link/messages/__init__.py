@@ -1,0 +1,1 @@
+"""What is said on the links, by subject: one module for each server that answers."""
