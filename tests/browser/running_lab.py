@@ -14,6 +14,7 @@ import msgspec
 import psutil
 
 from stayline.control.host.run_file import read_run_file, run_file_path
+from stayline.lab.layout import remove
 from stayline.link.messages.control import CentreStatus
 
 STAYLINE = [sys.executable, "-m", "stayline.cli.main"]
@@ -119,6 +120,8 @@ class RunningLab:
             self._process.kill()
             raise AssertionError("the lab did not stop: " + "".join(self.lines[-20:]))
         self._reader.join(timeout=10)
+        # Its databases may lie outside the test's folder, which nobody else would clean.
+        remove(self.state)
 
 
 def _applications(told: object) -> Iterator[str]:
