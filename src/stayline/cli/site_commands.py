@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stayline.cli.operator_link import operator_request
-from stayline.control.switch.journal import Record
+from stayline.control.switch.journal import Event, Record
 from stayline.domain.errors import StaylineError
 from stayline.lab.layout import default_state
 from stayline.link.messages.control import (
@@ -202,15 +202,18 @@ def history(state: State = None, json: Annotated[bool, typer.Option("--json")] =
         for record in records:
             typer.echo(msgspec.json.encode(record).decode())
         return
-    table = Table()
-    for column in ("When", "Plan", "What", "Step", "s", "By", "Evidence or reason"):
-        table.add_column(column)
+    console = Console()
     for record in records:
-        when = _clock(record.at)
-        step = record.step.value if record.step else f"{record.source} → {record.target}".strip(" →")
-        text = record.evidence or record.reason
-        table.add_row(when, record.plan, record.event.value, step, f"{record.seconds:.2f}", record.by, text)
-    Console().print(table)
+        if record.event is Event.BEGUN:
+            console.print(
+                f"[bold]{_clock(record.at)}  {record.source} → {record.target}[/bold]  "
+                f"{record.mode.value if record.mode else ''}, by {record.by}: {record.reason}"
+            )
+            continue
+        step = record.step.value if record.step is not None else "the plan"
+        after = f" ({record.seconds:.2f} s)" if record.seconds else ""
+        text = f": {record.evidence}" if record.evidence else ""
+        console.print(f"  {_clock(record.at)}  {step} {record.event.value}{after}{text}")
 
 
 def _clock(at: float) -> str:
