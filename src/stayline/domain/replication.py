@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 
 class Mode(enum.StrEnum):
-    """What an acknowledged write means. Same words as ``ReplicationMode`` of the management messages."""
+    """What an acknowledged write means (docs: reference/replication)."""
 
     FOLLOW = "follow"
     STRICT = "strict"

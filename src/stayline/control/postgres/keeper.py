@@ -11,7 +11,7 @@ import structlog
 from stayline.control.postgres.config import replica_name
 from stayline.control.postgres.settings import write_marker
 from stayline.domain.errors import StaylineError
-from stayline.domain.replication import Action, Exposure, Mode, Phase, Seen, View, step
+from stayline.domain.replication import Action, Exposure, Phase, Seen, View, step
 from stayline.link.messages.control import ReplicationMode
 from stayline.store.database import LOST, Connection, describe
 
@@ -126,9 +126,7 @@ class ReplicationKeeper:
         alive = row["state"] == "streaming" and now - self._heard < _SILENT
         seen = Seen(alive, row["waiting"], row["flushed"], row["confirmed"], self._barrier, self._heard)
         before = self._view
-        self._view, actions = step(
-            before, seen, mode=Mode(self.mode.value), away_timeout=self.away_timeout, now=now
-        )
+        self._view, actions = step(before, seen, mode=self.mode, away_timeout=self.away_timeout, now=now)
         if self._view.exposed_since != before.exposed_since:
             self._note_exposure()
         if self._view.phase is not before.phase:

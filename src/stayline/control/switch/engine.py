@@ -23,7 +23,6 @@ from stayline.link.messages.control import (
     HostStatus,
     StepProgress,
     StepState,
-    SwitchMode,
     SwitchSummary,
 )
 
@@ -231,7 +230,7 @@ class SwitchEngine:
         return SwitchSummary(
             plan=run.plan,
             target=run.target,
-            mode=SwitchMode(run.request.mode.value),
+            mode=run.request.mode,
             epoch=int(facts["epoch"]),
             done=True,
             steps=steps,

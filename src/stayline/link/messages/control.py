@@ -4,6 +4,14 @@ import enum
 
 import msgspec
 
+from stayline.domain import replication, switchover
+
+ReplicationMode = replication.Mode
+"""What an acknowledged write means (docs: reference/replication)."""
+
+SwitchMode = switchover.Mode
+"""The two verbs of a site switch."""
+
 
 class Report(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Event ``server.report`` (server -> its host agent, at start, on change and every 2 s): how it is.
@@ -51,14 +59,6 @@ class Process(msgspec.Struct, kw_only=True):
     restarts: int
     exit: str = ""
     report: Report | None = None
-
-
-class ReplicationMode(enum.StrEnum):
-    """What an acknowledged write means (docs: reference/replication)."""
-
-    FOLLOW = "follow"
-    STRICT = "strict"
-    ASYNC = "async"
 
 
 class DatabaseRole(enum.StrEnum):
@@ -167,13 +167,6 @@ class Fence(msgspec.Struct, kw_only=True):
 
     why: str
     timeout: float = 5.0
-
-
-class SwitchMode(enum.StrEnum):
-    """The two verbs."""
-
-    PLANNED = "planned"
-    FORCED = "forced"
 
 
 class Switch(msgspec.Struct, kw_only=True):

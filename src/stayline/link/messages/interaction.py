@@ -5,11 +5,13 @@ Method name -> (parameters, result) is said at each class. Every request that ch
 idempotency key in the frame; a repeated key gets the recorded result again and changes nothing.
 """
 
-import enum
-
 import msgspec
 
+from stayline.domain.interaction import State
 from stayline.link.messages.envelope import Identity
+
+Ownership = State
+"""Where an interaction is, as the links say it: the very states of the domain."""
 
 
 class MediaState(msgspec.Struct, frozen=True):
@@ -18,16 +20,6 @@ class MediaState(msgspec.Struct, frozen=True):
     media: str
     ready: bool
     reason: str = ""
-
-
-class Ownership(enum.StrEnum):
-    """The five places an interaction can be in: always exactly one (design rule 1)."""
-
-    QUEUED = "queued"
-    OFFERED = "offered"
-    OWNED = "owned"
-    WORKBIN = "workbin"
-    STOPPED = "stopped"
 
 
 class InteractionView(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -8,7 +8,6 @@ from stayline.link.messages.interaction import (
     InteractionView,
     MediaState,
     OwnerChanged,
-    Ownership,
     Snapshot,
 )
 from stayline.link.tokens import Grant, Ticket, TokenSigner
@@ -33,7 +32,7 @@ class Views:
             id=it.id,
             tenant=it.tenant,
             media=it.media,
-            state=Ownership(it.state.value),
+            state=it.state,
             version=it.version,
             queue=it.queue,
             owner=it.owner,
@@ -102,7 +101,7 @@ def owner_changed(it: Interaction) -> OwnerChanged:
         chat_session=it.chat_session,
         agent=it.owner if it.state is State.OWNED else "",
         version=it.version,
-        state=Ownership(it.state.value),
+        state=it.state,
     )
 
 

@@ -152,7 +152,7 @@ class SolutionControlServer(BaseHandler):
                 fix=f"send it to the Solution Control Server of {asked.target}",
             )
         who = f"{asked.by} ({peer.hello.application} from {peer.remote_address})"
-        wanted = SwitchRequest(target=asked.target, mode=Mode(asked.mode.value), reason=asked.reason, by=who)
+        wanted = SwitchRequest(target=asked.target, mode=asked.mode, reason=asked.reason, by=who)
         if self._switch is not None and not self._switch.done() and self._mode is not wanted.mode:
             raise refuse(
                 "switch.running",
