@@ -30,6 +30,7 @@ class ApplicationType(enum.StrEnum):
     CHAT_SERVER = "Chat Server"
     CONFIGURATION_SERVER = "Configuration Server"
     SOLUTION_CONTROL_SERVER = "Solution Control Server"
+    STAT_SERVER = "Stat Server"
 
 
 class TraceMode(enum.StrEnum):

@@ -1,7 +1,8 @@
-"""Signed tokens: identities of persons, tickets that resume a session, grants to join a chat session.
+"""Signed tokens: identities of persons, tickets that resume a session, grants to join a chat session, statements of
+mastership.
 
 Signed with Ed25519 by the few servers that hold the signing key, checked by everybody with the public one,
-without asking anybody. The claim ``purpose`` keeps the three kinds apart: a ticket is never taken for an identity.
+without asking anybody. The claim ``purpose`` keeps the kinds apart: a ticket is never taken for an identity.
 """
 
 import os
@@ -23,7 +24,8 @@ _ALGORITHM = "Ed25519"
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
-    """Resumes an agent session on any proxy. ``epoch`` is that of issue, ``expires`` Unix seconds."""
+    """Resumes an agent session on any proxy. ``epoch`` is that of issue, ``expires`` Unix seconds. ``media`` are those
+    logged in for, ``restore`` those whose interactions are owned again after a lost link (None: all)."""
 
     session: str
     agent: str
@@ -31,6 +33,8 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     place: str
     epoch: int
     expires: float
+    media: list[str] = []
+    restore: list[str] | None = None
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +47,23 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     expires: float
 
 
-_Kind = TypeVar("_Kind", Identity, Ticket, Grant)
-_PURPOSE: dict[type[msgspec.Struct], str] = {Identity: "identity", Ticket: "ticket", Grant: "grant"}
+class Statement(msgspec.Struct, frozen=True, kw_only=True):
+    """Which ``site`` is master under ``epoch``, signed by the Interaction Server that leads there. Proxies carry it, so
+    that Workspaces learn of a switch-over while no Configuration Server answers. Times are Unix seconds."""
+
+    site: str
+    epoch: int
+    issued: float
+    expires: float
+
+
+_Kind = TypeVar("_Kind", Identity, Ticket, Grant, Statement)
+_PURPOSE: dict[type[msgspec.Struct], str] = {
+    Identity: "identity",
+    Ticket: "ticket",
+    Grant: "grant",
+    Statement: "mastership",
+}
 
 
 class TokenSigner:
@@ -70,7 +89,11 @@ class TokenSigner:
         """The grant in an owned interaction."""
         return self._sign(grant)
 
-    def _sign(self, value: Identity | Ticket | Grant) -> str:
+    def sign_statement(self, statement: Statement) -> str:
+        """What proxies carry in hellos and polls."""
+        return self._sign(statement)
+
+    def _sign(self, value: Identity | Ticket | Grant | Statement) -> str:
         claims = msgspec.to_builtins(value)
         claims["purpose"] = _PURPOSE[type(value)]
         return jwt.encode({"alg": _ALGORITHM}, claims, self._key, algorithms=[_ALGORITHM])
@@ -101,6 +124,10 @@ class TokenVerifier:
     def grant(self, token: str, now: float) -> Grant:
         """What ``token`` grants; errors as :meth:`identity`."""
         return self._verify(token, now, Grant)
+
+    def statement(self, token: str, now: float) -> Statement:
+        """Who is master, as signed in ``token``; errors as :meth:`identity`."""
+        return self._verify(token, now, Statement)
 
     def _verify(self, token: str, now: float, kind: type[_Kind]) -> _Kind:
         what = _PURPOSE[kind]

@@ -18,6 +18,9 @@ class Report(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     ``listening`` whether its service port accepts connections; ``clients`` live client links (or channels);
     ``sessions`` agent sessions (Interaction Server: live + lost), ``why`` the last decision in one sentence.
+    A proxy also says: ``setup_seconds`` of its time one set-up of a client costs, as measured lately (0: not yet),
+    ``waiting`` openers held in its lanes, ``wasted`` set-ups begun and abandoned, ``forged`` bad tickets shown
+    since its start, ``draining`` whether it is being emptied.
     """
 
     application: str
@@ -36,6 +39,31 @@ class Report(msgspec.Struct, kw_only=True, omit_defaults=True):
     connected_to: list[str] = []
     why: str = ""
     at: float = 0.0
+    setup_seconds: float = 0.0
+    waiting: int = 0
+    wasted: int = 0
+    forged: int = 0
+    draining: bool = False
+
+
+class Drain(msgspec.Struct, kw_only=True):
+    """``server.drain`` (host agent -> proxy, over its management link; Solution Control Server -> host agent as
+    ``host.drain``) -> :class:`Drained`; idempotent. The port closes, each client gets a slot within ``window`` seconds
+    (0: computed from what a set-up costs at the others) and leaves by itself. ``undo``: take clients again."""
+
+    application: str
+    window: float = 0.0
+    why: str = ""
+    undo: bool = False
+
+
+class Drained(msgspec.Struct, kw_only=True):
+    """How a drain stands: ``clients`` left to go, ``window`` seconds that they were given."""
+
+    application: str
+    clients: int
+    window: float
+    listening: bool
 
 
 class ProcessState(enum.StrEnum):

@@ -28,6 +28,7 @@ class Kind(enum.StrEnum):
     HELLO = "hello"
     WELCOME = "welcome"
     REFUSED = "refused"
+    WAIT = "wait"
     PING = "ping"
     PONG = "pong"
     REQUEST = "req"
@@ -43,6 +44,10 @@ class Frame(msgspec.Struct, omit_defaults=True):
     ``i`` request number (unique per link and direction); ``c`` channel on a multiplexed link (0: the link itself);
     ``m`` method of a request or name of an event; ``k`` idempotency key; ``s`` sequence number of an event;
     ``p`` payload; ``e`` the refusal of an ``err``, ``refused`` or ``bye`` frame.
+
+    In a ``ping`` ``s`` is the highest event sequence heard on this link, in a ``pong`` the highest one sent on it: who
+    has heard less than the other side had sent has a link that is open but delivers nothing. The payload of a
+    ``pong`` is a :class:`Pong` when there is something to say.
     """
 
     t: Kind
@@ -73,6 +78,9 @@ class Hello(msgspec.Struct, omit_defaults=True, kw_only=True):
     and listener (0: that side does not poll), set by the opener, as the original does.
     ``trace`` asks the listener to log its ADDP polls.
     ``token`` identifies a person; servers are identified by their certificate and must leave it empty.
+    ``ticket`` (opener only) is the session that will be resumed on this link: it puts the opener into the lane of
+    resumes, ahead of logins. ``expect_site`` as ``expect_cluster``. ``statement`` (listener only) is a signed
+    :class:`~stayline.link.tokens.Statement`: which site is master under which epoch.
     """
 
     version: int = PROTOCOL_VERSION
@@ -86,10 +94,32 @@ class Hello(msgspec.Struct, omit_defaults=True, kw_only=True):
     role: Role = Role.CLIENT
     expect: str = ""
     expect_cluster: str = ""
+    expect_site: str = ""
     local: float = 0.0
     remote: float = 0.0
     trace: bool = False
     token: str = ""
+    ticket: str = ""
+    statement: str = ""
+
+
+class Waiting(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """Payload of a ``wait`` frame, which may come (also repeatedly) between ``hello`` and ``welcome``.
+
+    The opener is let in, but not yet: in about ``seconds``, after ``ahead`` others. It keeps the link and waits that
+    long and its own hello timeout more; a newer ``wait`` replaces an older one.
+    """
+
+    seconds: float
+    ahead: int = 0
+    why: str = ""
+
+
+class Pong(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """Payload of a ``pong``: the listener's statement (see :class:`Hello`), when it is a newer one than was told on
+    this link before."""
+
+    statement: str = ""
 
 
 class RoleChanged(msgspec.Struct):

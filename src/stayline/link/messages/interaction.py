@@ -75,28 +75,39 @@ class Missed(msgspec.Struct, kw_only=True):
 
 
 class AgentLogin(msgspec.Struct, kw_only=True):
-    """``agent.login`` -> :class:`SessionOpened`. The agent is the token's user."""
+    """``agent.login`` -> :class:`SessionOpened`. The agent is the token's user.
+
+    ``workspace`` names the installation (the same after a restart of it): a login from the same one is never a second
+    login. ``restore``: media whose interactions shall be owned again after a lost link (None: all), as the option
+    ``eservices.session-restore-mediatype`` says; the others go back to their queues when the session is resumed
+    after a loss."""
 
     place: str
     media: list[MediaState]
+    workspace: str = ""
+    restore: list[str] | None = None
 
 
 class AgentResume(msgspec.Struct, kw_only=True):
-    """``agent.resume`` -> :class:`SessionOpened`: not a login. ``last_seq`` is the last event seen."""
+    """``agent.resume`` -> :class:`SessionOpened`: not a login. ``last_seq`` is the last event seen. ``restore`` as in
+    :class:`AgentLogin`; None leaves it as it was."""
 
     ticket: str
     last_seq: int
+    restore: list[str] | None = None
 
 
 class SessionOpened(msgspec.Struct, kw_only=True):
     """``ticket`` resumes this session on any proxy of the active site; ``restore_timeout`` is the server's
-    ``agent-session-restore-timeout`` in seconds."""
+    ``agent-session-restore-timeout`` in seconds. ``missed`` is the story since ``last_seq``; ``gap``: it is too old to
+    be told, the snapshot is all there is."""
 
     session: str
     ticket: str
     restore_timeout: float
     snapshot: Snapshot
     missed: list[Missed] = []
+    gap: bool = False
 
 
 class AgentLogout(msgspec.Struct, kw_only=True):
@@ -229,6 +240,19 @@ class AgentStatus(msgspec.Struct, kw_only=True):
     media: list[MediaState]
 
 
+class TicketRenewed(msgspec.Struct, kw_only=True):
+    """Event ``session.ticket``: use this ticket from now on; the old one expires."""
+
+    session: str
+    ticket: str
+
+
+class Statement(msgspec.Struct, kw_only=True):
+    """Event ``server.mastership`` (core -> its proxies): the signed statement for hellos and polls."""
+
+    statement: str
+
+
 class SessionEnded(msgspec.Struct, kw_only=True):
     """Event ``session.ended``: the session is over (taken elsewhere, timed out, logged out by the server)."""
 
@@ -302,10 +326,14 @@ class CoreBack(msgspec.Struct, kw_only=True):
 
 
 class Leaving(msgspec.Struct, kw_only=True):
-    """Event ``server.leaving``: this server stops on command; do not come back here before ``retry_after`` s."""
+    """Event ``server.leaving``: this server stops on command; do not come back here before ``retry_after`` s.
+
+    ``slot`` > 0: it is being drained. The link goes on working; this client shall leave by itself that many seconds
+    after this event and connect to another server. ``slot`` 0: leave now."""
 
     why: str
     retry_after: float = 0.0
+    slot: float = 0.0
 
 
 class GetJournal(msgspec.Struct, kw_only=True):
