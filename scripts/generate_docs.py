@@ -37,7 +37,7 @@ def options() -> str:
                 ", ".join(sorted(one.value for one in row.on)),
                 f"`{row.default}`" if row.default else "(none)",
                 row.expected(),
-                row.effect,
+                row.takes_effect,
                 row.meaning,
             ]
             for row in sorted(CATALOGUE, key=lambda one: one.key)

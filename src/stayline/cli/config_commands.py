@@ -3,13 +3,11 @@
 import asyncio
 import getpass
 import time
-import uuid
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 import typer
@@ -17,18 +15,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stayline.control.host.plan import OPERATOR
+from stayline.cli.configuration_access import fail, from_file, parse_file, with_configuration
+from stayline.domain.configuration_check import Severity, findings
 from stayline.domain.configuration_difference import difference
-from stayline.domain.errors import StaylineError, refuse
+from stayline.domain.errors import refuse
 from stayline.domain.objects import ConfigObject, ObjectType
 from stayline.domain.option_catalogue import CATALOGUE
 from stayline.domain.options import nearest
-from stayline.domain.provisioning import Provisioned, ProvisioningError, parse_provisioning
-from stayline.lab.layout import default_state, read_layout
-from stayline.link.bootstrap import load_bootstrap
-from stayline.link.configuration import ConfigurationClient, configuration_endpoints
+from stayline.domain.topology import Configuration
+from stayline.link.configuration import ConfigurationClient
 from stayline.link.messages.configuration import Operation, OperationKind
-from stayline.link.messages.envelope import Hello
 from stayline.store.passwords import hash_password
 
 app = typer.Typer(
@@ -44,44 +40,6 @@ Kind = Annotated[str, typer.Argument(help="Kind of object: Application, Person, 
 BATCH = 500
 """Operations in one change of ``load``."""
 
-T = TypeVar("T")
-
-
-def _client(state: Path) -> ConfigurationClient:
-    layout = read_layout(state)
-    boot = load_bootstrap(layout.sites[layout.first_site].folder)
-    hello = Hello(application="operator", type=OPERATOR, instance=uuid.uuid4().hex)
-    return ConfigurationClient(configuration_endpoints(boot, 5.0, 5.0), lambda: hello, layout.operator)
-
-
-def _with(state: Path | None, work: Callable[[ConfigurationClient], Awaitable[T]]) -> T:
-    """Run ``work`` with a client that knows the configuration; a refusal ends the command with status 1."""
-
-    async def run() -> T:
-        client = _client(state or default_state())
-        try:
-            await client.start(timeout=5.0)
-            return await work(client)
-        finally:
-            await client.stop()
-
-    try:
-        return asyncio.run(run())
-    except StaylineError as error:
-        raise _fail(error) from error
-
-
-def _fail(error: StaylineError) -> typer.Exit:
-    console = Console(stderr=True, soft_wrap=True)
-    if isinstance(error, ProvisioningError):
-        for fault in error.faults:
-            console.print(str(fault), markup=False, highlight=False)
-        return typer.Exit(1)
-    console.print(f"{error.refusal.reason} ({error.refusal.code})", markup=False, highlight=False)
-    if error.refusal.fix:
-        console.print(f"What helps: {error.refusal.fix}", markup=False, highlight=False)
-    return typer.Exit(1)
-
 
 def _kind(text: str) -> ObjectType:
     for kind in ObjectType:
@@ -89,7 +47,7 @@ def _kind(text: str) -> ObjectType:
             return kind
     near = nearest(text, ObjectType)
     fix = f"Did you mean '{near}'?" if near else "Kinds: " + ", ".join(ObjectType) + "."
-    raise _fail(refuse("config.unknown_type", f"There is no kind of object '{text}'.", fix=fix))
+    raise fail(refuse("config.unknown_type", f"There is no kind of object '{text}'.", fix=fix))
 
 
 def _why(reason: str) -> str:
@@ -110,7 +68,7 @@ def show(
             return [client.snapshot.require(_kind(kind), name)]
         return client.snapshot.all(_kind(kind)) if kind else client.snapshot.objects
 
-    found = _with(state, find)
+    found = with_configuration(state, find)
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(found[0] if name else found), indent=2).decode())
     elif name:
@@ -165,9 +123,9 @@ def _option(
 ) -> None:
     section, slash, key = option.partition("/")
     if not slash:
-        raise _fail(refuse("option.unknown", f"'{option}' is no option.", fix="Write SECTION/KEY."))
+        raise fail(refuse("option.unknown", f"'{option}' is no option.", fix="Write SECTION/KEY."))
     operation = Operation(op=op, type=str(_kind(kind)), name=name, section=section, key=key, value=value)
-    made = _with(state, lambda client: client.change([operation], _why(reason)))
+    made = with_configuration(state, lambda client: client.change([operation], _why(reason)))
     typer.echo(f"revision {made.revision}")
 
 
@@ -181,7 +139,7 @@ def history(
 ) -> None:
     """Who changed what, when and why; newest first."""
     wanted = str(_kind(kind)) if kind else ""
-    records = _with(state, lambda client: client.history(limit, wanted, name))
+    records = with_configuration(state, lambda client: client.history(limit, wanted, name))
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(records), indent=2).decode())
         return
@@ -218,7 +176,7 @@ def options(
             if near
             else "Known: " + ", ".join(sorted({s.section for s in CATALOGUE}))
         )
-        raise _fail(refuse("option.unknown_section", f"There is no option section '{section}'.", fix=fix))
+        raise fail(refuse("option.unknown_section", f"There is no option section '{section}'.", fix=fix))
     if json:
         rows = [
             {**asdict(s), "on": sorted(s.on), "high": s.high if isfinite(s.high) else None} for s in chosen
@@ -232,23 +190,40 @@ def options(
     Console().print(table)
 
 
-def _parse(file: Path) -> Provisioned:
-    try:
-        return parse_provisioning(file.read_text(encoding="utf-8"), str(file))
-    except UnicodeDecodeError as error:
-        raise _fail(refuse("provisioning.syntax", f"{file} is not UTF-8: {error.reason}.")) from error
-    except OSError as error:
-        raise _fail(refuse("provisioning.missing", f"{file} cannot be read: {error.strerror}.")) from error
-    except StaylineError as error:
-        raise _fail(error) from error
-
-
 @app.command()
-def check(file: Annotated[Path, typer.Argument(help="A TOML file, as examples/two-sites.toml.")]) -> None:
-    """Check a file without touching anything; every fault is said with its line and what mends it."""
-    parsed = _parse(file)
-    counts = {kind: sum(1 for obj in parsed.objects if obj.type is kind) for kind in ObjectType}
-    typer.echo(f"{file}: good: " + ", ".join(f"{n} {kind}" for kind, n in counts.items() if n))
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(help="A TOML file, as examples/two-sites.toml; none: the running centre.")
+    ] = None,
+    state: State = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Check a file or the running centre without touching anything: every finding with object, key and fix.
+
+    Ends with status 1 when there is an error (warnings alone: 0).
+    """
+    if file is not None:
+        everything, where = from_file(file), str(file)
+    else:
+        everything, where = with_configuration(state, _snapshot), "the running centre"
+    found = findings(everything)
+    if json:
+        typer.echo(
+            msgspec.json.format(msgspec.json.encode([asdict(one) for one in found]), indent=2).decode()
+        )
+    else:
+        for one in found:
+            typer.echo(str(one))
+        counts = {kind: len(everything.all(kind)) for kind in ObjectType}
+        errors = sum(one.severity is Severity.ERROR for one in found)
+        verdict = f"{errors} errors, {len(found) - errors} warnings" if found else "good"
+        typer.echo(f"{where}: {verdict}: " + ", ".join(f"{n} {kind}" for kind, n in counts.items() if n))
+    if any(one.severity is Severity.ERROR for one in found):
+        raise typer.Exit(1)
+
+
+async def _snapshot(client: ConfigurationClient) -> Configuration:
+    return client.snapshot
 
 
 @app.command()
@@ -265,7 +240,7 @@ def load(
     state: State = None,
 ) -> None:
     """Make a running centre say what a file says; agents stay at the site they are told to use."""
-    parsed = _parse(file)
+    parsed = parse_file(file)
 
     async def work(client: ConfigurationClient) -> str:
         known = {p.name for p in client.snapshot.all(ObjectType.PERSON)}
@@ -284,7 +259,7 @@ def load(
         made = await client.change(operations, _why(reason or f"loaded {file.name}"))
         return f"revision {made.revision}: {len(puts)} put, {len(gone)} deleted"
 
-    typer.echo(_with(state, work))
+    typer.echo(with_configuration(state, work))
 
 
 async def _in_parts(client: ConfigurationClient, operations: list[Operation], reason: str) -> str:

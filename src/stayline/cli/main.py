@@ -14,6 +14,7 @@ GROUPS = {
     "lab": "stayline.cli.lab_commands",
     "site": "stayline.cli.site_commands",
     "config": "stayline.cli.config_commands",
+    "option": "stayline.cli.option_commands",
     "workspace": "stayline.cli.workspace_command",
 }
 """Name of a group -> module whose ``app`` is its typer application. Importing all of them takes a second."""

@@ -16,7 +16,7 @@ def _row(
     meaning: str,
     low: float = 0,
     high: float = float("inf"),
-    effect: str = "immediately",
+    effect_note: str = "",
 ) -> OptionSpec:
     return OptionSpec(
         section=SECTION,
@@ -27,11 +27,11 @@ def _row(
         on=_CHAT,
         low=low,
         high=high,
-        effect=effect,
+        effect_note=effect_note,
     )
 
 
-_REOPENED = "immediately: the customers' port is closed and opened again"
+_REOPENED = "the customers' port is closed and opened again"
 
 CUSTOMER_PORT: tuple[OptionSpec, ...] = (
     _row(
@@ -40,14 +40,14 @@ CUSTOMER_PORT: tuple[OptionSpec, ...] = (
         "",
         "PEM file with the certificate chain of the customers' port, on the server's host (a relative path: in the "
         "site's folder). With public-key: the port speaks HTTPS. A renewed file is noticed within 10 seconds",
-        effect=_REOPENED,
+        effect_note=_REOPENED,
     ),
     _row(
         "public-key",
         ValueKind.TEXT,
         "",
         "PEM file with the private key of public-certificate, without a password",
-        effect=_REOPENED,
+        effect_note=_REOPENED,
     ),
     _row(
         "behind-tls-proxy",
@@ -55,7 +55,7 @@ CUSTOMER_PORT: tuple[OptionSpec, ...] = (
         "false",
         "A proxy before the customers' port speaks TLS with customers and is the only one who can reach the port: "
         "it may listen on a network without TLS, and X-Forwarded-For is believed",
-        effect=_REOPENED,
+        effect_note=_REOPENED,
     ),
     _row(
         "public-address",

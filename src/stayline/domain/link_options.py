@@ -2,7 +2,7 @@
 
 from stayline.domain.objects import ApplicationType as App
 from stayline.domain.option_rows import LISTENERS, POOLED, SERVERS, count, other, seconds
-from stayline.domain.option_spec import OptionSpec, ValueKind
+from stayline.domain.option_spec import Effect, OptionSpec, ValueKind
 
 ADMISSION_OPTIONS: list[OptionSpec] = [
     count("admission", "set-ups", "8", LISTENERS, "Clients being set up at a time", 1, 1_000),
@@ -62,7 +62,7 @@ COMMON_OPTIONS: list[OptionSpec] = [
         POOLED,
         "Order of address families to try",
         values=("4", "6", "4,6", "6,4"),
-        effect="at the next connection",
+        effect=Effect.NEXT_CONNECTION,
     ),
     count("limits", "max-connections", "12000", SERVERS, "Links accepted at a time"),
     count("limits", "max-in-flight", "256", SERVERS, "Requests of one link answered at a time"),

@@ -3,6 +3,7 @@
 The same rules judge the provisioning file and every later change.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -87,6 +88,12 @@ def _alone(obj: ConfigObject) -> Iterator[Problem]:
             yield _fault(obj, (name,), "config.field", f"{what} has no field '{name}'.", fix)
     if obj.type is ObjectType.APPLICATION:
         yield from _application(obj)
+    if obj.type is ObjectType.HOST and re.fullmatch(r"[\w@ ]{0,255}", obj.site) is None:
+        spelt = obj.site.replace("-", "_")
+        fix = f"A site name has letters, digits, underscore, @ and space only: use '{spelt}'."
+        yield _fault(
+            obj, ("site",), "config.site", f"{what} is at site '{obj.site}', which is no site name.", fix
+        )
     for index, role in enumerate(obj.roles):
         if role not in ROLES:
             yield _fault(obj, ("roles", index), "config.role", f"'{role}' is no role.", _choices(role, ROLES))

@@ -17,7 +17,7 @@ from stayline.domain.option_rows import (
     other,
     seconds,
 )
-from stayline.domain.option_spec import OptionSpec, ValueKind
+from stayline.domain.option_spec import Effect, OptionSpec, ValueKind
 from stayline.domain.workspace_options import WORKSPACE_OPTIONS
 
 __all__ = ["BY_SECTION", "CATALOGUE", "MEDIA"]
@@ -43,7 +43,7 @@ _CORE = [
         unit="minutes",
         meaning="Longest time in which an owner does nothing with an interaction before it goes back to its queue; "
         "a chat is not judged while its customer is there",
-        effect="for interactions accepted from then on",
+        effect=Effect.NEXT_INTERACTION,
     ),
     count(
         "settings", "max-interactions-per-snapshot", "500", IXN, "Interactions in one snapshot", 100, 10_000

@@ -2,7 +2,7 @@
 
 from stayline.domain.objects import ApplicationType as App
 from stayline.domain.objects import ObjectType as Obj
-from stayline.domain.option_spec import OptionSpec, Target, ValueKind
+from stayline.domain.option_spec import Effect, OptionSpec, Target, ValueKind
 
 HIERARCHY: frozenset[Target] = frozenset({App.WORKSPACE, Obj.TENANT, Obj.AGENT_GROUP, Obj.PERSON})
 SERVERS: frozenset[Target] = frozenset(set(App) - {App.WORKSPACE, App.CLUSTER})
@@ -75,7 +75,7 @@ def other(
     on: frozenset[Target],
     meaning: str,
     values: tuple[str, ...] = (),
-    effect: str = "immediately",
+    effect: Effect = Effect.NOW,
 ) -> OptionSpec:
     return OptionSpec(
         section=section,

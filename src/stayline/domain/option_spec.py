@@ -12,6 +12,16 @@ Target = ObjectType | ApplicationType
 """What an option may be set on: a kind of object, or a kind of Application."""
 
 
+class Effect(enum.StrEnum):
+    """When a change of an option is noticed."""
+
+    NOW = "immediately"
+    NEXT_INTERACTION = "at the next interaction"
+    NEXT_CONNECTION = "at the next connection"
+    LOGIN = "at login"
+    RESTART = "at restart"
+
+
 class ValueKind(enum.StrEnum):
     """How the text of an option is understood."""
 
@@ -32,7 +42,7 @@ class OptionSpec:
     """One known option. ``key`` ``*`` means any key of the section (a list of business values, for instance).
 
     ``low``/``high`` bound numbers; ``values`` are the choices; ``unit`` is said in messages and
-    documentation; ``effect`` says when a change is noticed.
+    documentation; ``effect`` says when a change is noticed, ``effect_note`` what else happens then.
     """
 
     section: str
@@ -45,7 +55,13 @@ class OptionSpec:
     high: float = float("inf")
     values: tuple[str, ...] = ()
     unit: str = ""
-    effect: str = "immediately"
+    effect: Effect = Effect.NOW
+    effect_note: str = ""
+
+    @property
+    def takes_effect(self) -> str:
+        """When a change is noticed, in words."""
+        return f"{self.effect}: {self.effect_note}" if self.effect_note else str(self.effect)
 
     def expected(self) -> str:
         """What a valid value is, in words."""

@@ -76,8 +76,16 @@ def check_option(obj: ConfigObject, section: str, key: str, value: str) -> Refus
         return _unknown_key(where, section, key, here)
     if not spec.accepts(value):
         reason = f"'{value[:60]}' is no valid value of {field} on {where}."
-        return _refusal("option.value", reason, field, f"Use {spec.expected()}.")
+        return _refusal("option.value", reason, field, _valid(spec, value))
     return None
+
+
+def _valid(spec: OptionSpec, value: str) -> str:
+    """What to write instead. Sites are often named with a hyphen, which the original does not allow."""
+    spelt = value.replace("-", "_")
+    if spec.kind is ValueKind.SITE and spelt != value and spec.accepts(spelt):
+        return f"A site name has no hyphen: use '{spelt}' (here and wherever the site is named)."
+    return f"Use {spec.expected()}."
 
 
 def _unknown_key(where: str, section: str, key: str, here: frozenset[Target]) -> Refusal:

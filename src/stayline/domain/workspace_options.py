@@ -1,7 +1,7 @@
 """Rows of the option catalogue: section ``interaction-workspace``, which the hierarchy overrides."""
 
 from stayline.domain.option_rows import HIERARCHY, MEDIA, POOLED, WORKSPACE_SECTION, other, seconds
-from stayline.domain.option_spec import OptionSpec, ValueKind
+from stayline.domain.option_spec import Effect, OptionSpec, ValueKind
 
 WORKSPACE_OPTIONS: list[OptionSpec] = [
     other(
@@ -67,7 +67,7 @@ WORKSPACE_OPTIONS: list[OptionSpec] = [
         "false",
         HIERARCHY,
         "Whether Configuration Server and Stat Server follow the preferred and the peer site",
-        effect="at restart",
+        effect=Effect.RESTART,
     ),
     seconds(
         WORKSPACE_SECTION,
@@ -84,7 +84,7 @@ WORKSPACE_OPTIONS: list[OptionSpec] = [
         "",
         HIERARCHY,
         "Site whose Configuration Server and Stat Server are used first",
-        effect="at restart",
+        effect=Effect.RESTART,
     ),
     other(
         WORKSPACE_SECTION,
@@ -93,7 +93,7 @@ WORKSPACE_OPTIONS: list[OptionSpec] = [
         "",
         HIERARCHY,
         "Site whose Configuration Server and Stat Server are used when those of the preferred one are lost",
-        effect="at restart",
+        effect=Effect.RESTART,
     ),
     seconds(
         WORKSPACE_SECTION,
@@ -135,6 +135,6 @@ WORKSPACE_OPTIONS: list[OptionSpec] = [
         HIERARCHY,
         "Media for which an agent logs in",
         values=MEDIA,
-        effect="at login",
+        effect=Effect.LOGIN,
     ),
 ]

@@ -13,6 +13,8 @@ CHAT = ConfigObject(type=ObjectType.APPLICATION, name="C", app_type=ApplicationT
 TENANT = ConfigObject(type=ObjectType.TENANT, name="T")
 SECTION = "interaction-workspace"
 
+WS = "interaction-workspace"
+
 
 @pytest.mark.parametrize("spec", CATALOGUE, ids=lambda spec: f"{spec.section}/{spec.key}")
 def test_every_default_is_valid_and_every_row_says_what_it_means(spec: object) -> None:
@@ -99,3 +101,26 @@ def test_defaults_are_those_of_the_original() -> None:
 )
 def test_a_public_address_is_an_origin(value: str) -> None:
     assert check_option(CHAT, "settings", "public-address", value) is None
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "default"),
+    [
+        (WS, "disaster-recovery.eservices-site", ""),
+        (WS, "disaster-recovery.eservices-random-delay-range", "5"),
+        (WS, "disaster-recovery.site", ""),
+        (WS, "disaster-recovery.enabled", "false"),
+        (WS, "disaster-recovery.timeout", "60"),
+        (WS, "disaster-recovery.preferred-site", ""),
+        (WS, "disaster-recovery.peer-site", ""),
+        (WS, "warm-standby.reconnection-random-delay-range", "2"),
+        (WS, "warm-standby.retry-delay", "10"),
+        (WS, "eservices.session-restore-timeout", "60"),
+        ("settings", "handling-timeout", "180"),
+        ("settings", "delivering-timeout", "30"),
+        ("settings", "max-interactions-per-snapshot", "500"),
+        ("transport", "ip-version", "4,6"),
+    ],
+)
+def test_options_of_the_original_keep_name_and_default(section: str, key: str, default: str) -> None:
+    assert [spec.default for spec in CATALOGUE if (spec.section, spec.key) == (section, key)] == [default]
