@@ -14,7 +14,8 @@ log = structlog.get_logger(__name__)
 
 
 class Copy(msgspec.Struct, kw_only=True):
-    """What is kept: everything the owner of this file was told, as it was at ``revision``."""
+    """What is kept: everything the owner of this file was told, as it was at ``revision``. When it was last known to be
+    right is the time of the file itself (see :func:`confirm_cache`)."""
 
     format: int = 1
     revision: int
@@ -31,6 +32,20 @@ def load_cache(path: Path) -> Copy | None:
     except (OSError, msgspec.MsgspecError) as error:
         log.warning("configuration.cache_unreadable", file=str(path), why=str(error))
         return None
+
+
+def confirmed_at(path: Path) -> float:
+    """When the copy was last known to be what the servers have (Unix seconds); 0.0 when there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def confirm_cache(path: Path, at: float) -> None:
+    """The copy is still what the servers have, as of ``at`` (Unix seconds). Nothing is said when there is none."""
+    with contextlib.suppress(OSError):
+        os.utime(path, (at, at))
 
 
 def save_cache(path: Path, copy: Copy) -> None:
