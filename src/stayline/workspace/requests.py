@@ -6,6 +6,7 @@ most once.
 """
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ import structlog
 from stayline.domain.errors import LinkLostError, Refusal, RefusedError
 from stayline.link.messages.interaction import Done, InteractionView
 from stayline.link.peer import Peer
+from stayline.link.rate import TokenBucket
 from stayline.workspace.saved import KeptRequest
 
 log = structlog.get_logger(__name__)
@@ -28,6 +30,15 @@ ANSWER_SECONDS = 10.0
 
 RETRY_SECONDS = 0.25
 """Pause before repeating what was refused as retryable without a time."""
+
+BUDGET_BURST = 10
+"""Repetitions that are free after a quiet time."""
+
+BUDGET_SHARE = 0.1
+"""Each new action earns so much of a repetition: in the long run a tenth of what is sent."""
+
+BUDGET_RATE = 0.5
+"""Repetitions earned per second all the same: what was done must be answered one day."""
 
 RESULTS: dict[str, type[Any]] = {"interaction.accept": InteractionView}
 """What is answered, where it is not :class:`~stayline.link.messages.interaction.Done`."""
@@ -46,6 +57,21 @@ class Answered(Protocol):
         """``waited``: whether a caller gets the same outcome."""
 
 
+class Budget:
+    """How many repetitions one client may make, so that many of them cannot keep a server down by asking again."""
+
+    def __init__(self, now: float) -> None:
+        self._bucket = TokenBucket(BUDGET_RATE, BUDGET_BURST, now)
+
+    def sent(self) -> None:
+        """A new action was sent."""
+        self._bucket.level = min(float(BUDGET_BURST), self._bucket.level + BUDGET_SHARE)
+
+    def repeat(self, now: float) -> float:
+        """Take one repetition: 0.0, or the seconds until there is one."""
+        return self._bucket.take(now)
+
+
 class Requests:
     """Keeps, sends and repeats. ``changed`` is called whenever the list of kept actions changed (to save
     it)."""
@@ -54,6 +80,8 @@ class Requests:
         self._answered = answered
         self._changed = changed
         self._clock = clock
+        self._budget = Budget(time.monotonic())
+        self._tried: set[str] = set()
         self._kept: dict[str, KeptRequest] = {}
         self._waiting: dict[str, asyncio.Future[InteractionView | Done]] = {}
         self._sending: dict[str, asyncio.Task[None]] = {}
@@ -67,6 +95,7 @@ class Requests:
     def restore(self, kept: list[KeptRequest]) -> None:
         """Take over what the file had."""
         self._kept.update({request.key: request for request in kept})
+        self._tried.update(request.key for request in kept)
 
     async def act(
         self, method: str, params: object, *, interaction: str, label: str, timeout: float
@@ -123,6 +152,7 @@ class Requests:
     def forget(self) -> None:
         """Drop everything unanswered (logged out)."""
         self._kept.clear()
+        self._tried.clear()
 
     def _send(self, request: KeptRequest) -> None:
         if self._peer is None or request.key in self._sending:
@@ -141,6 +171,7 @@ class Requests:
         peer = self._peer
         kind = RESULTS.get(request.method, Done)
         while peer is not None and peer is self._peer and not peer.is_closed:
+            await self._afford(request)
             try:
                 result = await peer.request(
                     request.method, request.params, kind, key=request.key, timeout=ANSWER_SECONDS
@@ -158,10 +189,21 @@ class Requests:
                 self._settle(request, result, None)
                 return
 
+    async def _afford(self, request: KeptRequest) -> None:
+        """The first time costs nothing; what is repeated beyond the budget waits for it."""
+        if request.key not in self._tried:
+            self._tried.add(request.key)
+            self._budget.sent()
+            return
+        while wait := self._budget.repeat(time.monotonic()):
+            log.info("workspace.repeat_waits", action=request.label, wait=round(wait, 3), why="retry budget")
+            await asyncio.sleep(wait)
+
     def _settle(
         self, request: KeptRequest, result: InteractionView | Done | None, refusal: Refusal | None
     ) -> None:
         self._kept.pop(request.key, None)
+        self._tried.discard(request.key)
         self._changed()
         waiter = self._waiting.get(request.key)
         if waiter is not None and waiter.done():

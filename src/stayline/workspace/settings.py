@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stayline.link.bootstrap import Bootstrap
+from stayline.link.tokens import VERIFY_KEY
 
 
 class ServerAddress(NamedTuple):
@@ -29,7 +30,10 @@ class EngineSettings:
     before it is sent (survives loss of power, not only of the process). ``random`` gives numbers in [0, 1),
     ``clock`` Unix seconds. ``login_timeout`` (seconds) bounds the wait for the core in ``login``.
     ``request_timeout`` (seconds) is how long a caller waits for the answer to an action; the action itself is
-    kept and repeated after that.
+    kept and repeated after that. ``verify``: PEM file of the key by which statements of mastership are checked (None:
+    none is believed). ``setups``: links of this engine being set up at a time. ``workspace_id`` names this
+    installation (empty: kept in ``state_dir``). ``monotonic`` gives seconds that do not pass while the machine
+    sleeps.
     """
 
     configuration: tuple[ServerAddress, ...]
@@ -43,6 +47,10 @@ class EngineSettings:
     clock: Callable[[], float] = time.time
     login_timeout: float = 20.0
     request_timeout: float = 15.0
+    verify: Path | None = None
+    setups: int = 2
+    workspace_id: str = ""
+    monotonic: Callable[[], float] = time.monotonic
 
     @classmethod
     def from_bootstrap(
@@ -57,4 +65,11 @@ class EngineSettings:
             user=user,
             site=bootstrap.site,
             state_dir=state_dir,
+            verify=_verify_key(bootstrap),
         )
+
+
+def _verify_key(bootstrap: Bootstrap) -> Path | None:
+    """The public half only; a host that was never given it believes no statement."""
+    key = Path(bootstrap.keys) / VERIFY_KEY
+    return key if key.is_file() else None
