@@ -17,7 +17,11 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 
 SYSTEM: dict[str, list[tuple[tuple[str, ...], str, str]]] = {
-    "test": [(("chromium", "chromium-browser", "google-chrome"), "chromium", "the browser tests")],
+    "test": [
+        (("chromium", "chromium-browser", "google-chrome"), "chromium", "the browser tests"),
+        (("ip",), "iproute2", "the tests over a network that fails"),
+        (("nft",), "nftables", "the tests over a network that fails"),
+    ],
     "bench": [(("haproxy",), "haproxy", "the proxy benchmark's reference")],
 }
 LOCKS = {"run": ["build", "run"], "test": ["build", "run", "dev"], "bench": ["build", "run", "dev"]}
