@@ -61,7 +61,11 @@ def assignment_of(
             # One object that is configured wrongly must not take the other clusters away.
             refusal = error.refusal.reason
     return Assignment(
-        wanted=wanted, pools=tuple(pools), refusal=refusal, move_range=_seconds(move, MOVE_RANGE)[0]
+        wanted=wanted,
+        pool=pools[0] if pools else None,
+        others=tuple(pools[1:]),
+        refusal=refusal,
+        move_range=_seconds(move, MOVE_RANGE)[0],
     )
 
 

@@ -74,23 +74,27 @@ def _minor(links: LinksView, cards: list[InteractionCard]) -> Banner | None:
 
 
 def _with_next(kind: BannerKind, text: str, since: float, link: LinkView, trying: str) -> Banner:
+    turn = False
     if trying:
         following, at = trying, 0.0
+    elif link.held_until:
+        following = "A server lets this desk in as soon as it is its turn; nothing you typed is lost."
+        at, turn = link.held_until, True
     elif link.next_attempt_at:
         following, at = "The next attempt starts by itself; nothing you typed is lost.", link.next_attempt_at
     elif link.application:
         following, at = "The next server is being tried; nothing you typed is lost.", 0.0
     else:
         following, at = "It goes on by itself as soon as the configuration allows it.", 0.0
-    return Banner(kind=kind, text=text, since=since, next=following, next_at=at, detail=_detail(link))
+    detail = _detail(link)
+    return Banner(kind=kind, text=text, since=since, next=following, next_at=at, detail=detail, turn=turn)
 
 
 def _detail(link: LinkView) -> str:
     if link.up:
         return f"Connected to {link.application}."
-    return " ".join(
-        part for part in (link.application and f"{link.application}:", _sentence(link.why)) if part
-    )
+    named = link.application and f"{link.application}:"
+    return " ".join(part for part in (named, _sentence(link.why), _sentence(link.fix)) if part)
 
 
 def _sentence(text: str) -> str:

@@ -37,7 +37,9 @@ class LinkView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``connected`` also while the server is there and only what is behind it is away.
     ``application`` is what it is connected to or tries now; ``since`` when ``up`` last changed;
     ``next_attempt_at`` when the next attempt starts (0: one is under way, or up). ``attempts`` failed ones
-    since it was last up.
+    since it was last up. ``held_until``: a server lets it in, but only then. ``leaving_at``: the server is being
+    drained, and the link goes to another one then. ``fix``: what an administrator must do. ``as_of`` (configuration
+    only): when what is used was last known to be right, 0 while it is.
     """
 
     name: str
@@ -49,15 +51,25 @@ class LinkView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     why: str = ""
     next_attempt_at: float = 0.0
     attempts: int = 0
+    held_until: float = 0.0
+    leaving_at: float = 0.0
+    fix: str = ""
+    as_of: float = 0.0
+
+    @property
+    def until(self) -> float:
+        """When what it waits for comes (0: it waits for nothing that has a time)."""
+        return self.held_until or self.next_attempt_at or self.leaving_at
 
 
 class LinksView(msgspec.Struct, frozen=True, kw_only=True):
-    """The links of a Workspace."""
+    """The links of a Workspace. ``statistics`` only where it is connected to a Stat Server."""
 
     config: LinkView
     interaction: LinkView
     contact: LinkView
     chats: list[LinkView] = []
+    statistics: LinkView | None = None
 
     def words(self) -> str:
         """The status bar in one line: ``Site_A · IxnProxy_A_2 · UCS_Proxy_A_1 · Chat_A_1``."""
@@ -76,7 +88,8 @@ class BannerKind(enum.StrEnum):
 
 class Banner(msgspec.Struct, frozen=True, kw_only=True):
     """What is wrong, since when, what is limited (``text``), what happens next and when (``next``,
-    ``next_at``), all in an agent's words; ``detail`` is the technical reason."""
+    ``next_at``), all in an agent's words; ``detail`` is the technical reason. ``turn``: at ``next_at`` it is this
+    desk's turn at a server that lets others in first."""
 
     kind: BannerKind
     text: str
@@ -84,6 +97,7 @@ class Banner(msgspec.Struct, frozen=True, kw_only=True):
     next: str = ""
     next_at: float = 0.0
     detail: str = ""
+    turn: bool = False
 
 
 class NoticeView(msgspec.Struct, frozen=True, kw_only=True):

@@ -76,11 +76,11 @@ class RowModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusModel(msgspec.Struct, frozen=True, kw_only=True):
-    """The status bar."""
+    """The status bar. Each line: the link, a sentence about it, and what comes at ``link.until``."""
 
     site: str
     links: LinksView
-    lines: list[tuple[LinkView, str]]
+    lines: list[tuple[LinkView, str, str]]
 
 
 class TitleModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,8 +158,10 @@ def status(view: WorkspaceView) -> StatusModel:
     links = view.links
     named = [(links.interaction, "Interaction Server"), (links.contact, "Contact Server")]
     named += [(chat, "Chat Server") for chat in links.chats]
-    lines = [(link, wording.link_words(link, what)) for link, what in named]
-    lines.append((links.config, wording.link_words(links.config, "Configuration Server")))
+    if links.statistics is not None:
+        named.append((links.statistics, "Stat Server"))
+    named.append((links.config, "Configuration Server"))
+    lines = [(link, wording.link_words(link, what), wording.until_words(link)) for link, what in named]
     return StatusModel(site=wording.site_words(links, view.site), links=links, lines=lines)
 
 

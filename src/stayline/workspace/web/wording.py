@@ -101,12 +101,25 @@ def medium_line(state: MediaState) -> str:
 
 def link_words(link: LinkView, what: str) -> str:
     """A sentence about one link, for its tooltip."""
+    if link.up and link.leaving_at:
+        return f"{what}: connected to {link.application}, moves to another server: {link.why}"
     if link.up:
         return f"{what}: connected to {link.application}"
     if link.connected:
         return f"{what}: {link.application} is {link.why}"
+    if link.held_until:
+        return f"{what}: waits for its turn at {link.application}. {link.why}".strip()
     tried = f", trying {link.application}" if link.application else ""
-    return f"{what}: not connected{tried}. {link.why}".strip()
+    return f"{what}: not connected{tried}. {link.why} {link.fix}".strip()
+
+
+def until_words(link: LinkView) -> str:
+    """What comes at ``link.until``, to be followed by a time; empty when nothing does."""
+    if link.held_until:
+        return "its turn comes at"
+    if link.next_attempt_at:
+        return "next attempt at"
+    return "moves at" if link.leaving_at else ""
 
 
 def site_words(links: LinksView, site: str) -> str:

@@ -157,3 +157,32 @@ def test_a_lost_link_is_said_with_its_reason() -> None:
     nowhere = LinksView(config=down, interaction=down, contact=down)
     assert wording.site_words(nowhere, "Site_A") == "Site_A (not connected)"
     assert wording.site_words(nowhere, "") == "No site"
+
+
+def test_a_link_that_waits_says_for_what_and_until_when() -> None:
+    held = LinkView(name="Interaction Server", up=False, application="IxnProxy_B_2", held_until=50.0)
+    assert wording.link_words(held, "Interaction Server") == (
+        "Interaction Server: waits for its turn at IxnProxy_B_2."
+    )
+    assert (wording.until_words(held), held.until) == ("its turn comes at", 50.0)
+    waiting = LinkView(name="Interaction Server", up=False, next_attempt_at=60.0)
+    assert (wording.until_words(waiting), waiting.until) == ("next attempt at", 60.0)
+    leaving = LinkView(
+        name="Interaction Server", up=True, application="IxnProxy_A_1", leaving_at=70.0, why="It is drained."
+    )
+    assert wording.link_words(leaving, "Interaction Server") == (
+        "Interaction Server: connected to IxnProxy_A_1, moves to another server: It is drained."
+    )
+    assert (wording.until_words(leaving), leaving.until) == ("moves at", 70.0)
+    assert wording.until_words(LinkView(name="Interaction Server", up=True)) == ""
+
+
+def test_a_link_that_cannot_be_says_what_mends_it() -> None:
+    blocked = LinkView(
+        name="Interaction Server",
+        up=False,
+        why="No cluster carries site 'Site_X'.",
+        fix="Set the option to 'Site_A' or tag a cluster.",
+    )
+    words = wording.link_words(blocked, "Interaction Server")
+    assert words.endswith("No cluster carries site 'Site_X'. Set the option to 'Site_A' or tag a cluster.")
