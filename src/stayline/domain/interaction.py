@@ -31,6 +31,7 @@ class Event(enum.StrEnum):
     PARK = "park"
     PULL = "pull"
     SESSION_LOST_TIMEOUT = "session-lost-timeout"
+    NOT_RESTORED = "not-restored"
     LOGOUT_REQUEUE = "logout-requeue"
     HANDLING_TIMEOUT = "handling-timeout"
     CHANGE = "change"
@@ -73,6 +74,7 @@ class Transition(msgspec.Struct, frozen=True):
 
 _RETURN = (Action.TELL_GONE, Action.TELL_OWNER, Action.ROUTE)
 _END = (Action.TELL_GONE, Action.TELL_OWNER)
+_NOT_RESTORED = "the agent's link was lost, and interactions of this medium are not restored"
 
 TRANSITIONS: dict[tuple[State | None, Event], Transition] = {
     (None, Event.SUBMIT): Transition(State.QUEUED, Guard.NONE, (Action.ROUTE,), "submitted to its queue"),
@@ -103,6 +105,9 @@ TRANSITIONS: dict[tuple[State | None, Event], Transition] = {
     (State.OFFERED, Event.SESSION_LOST_TIMEOUT): Transition(
         State.QUEUED, Guard.HOLDER, _RETURN, "the agent's session was not restored in time"
     ),
+    (State.OFFERED, Event.NOT_RESTORED): Transition(
+        State.QUEUED, Guard.HOLDER, (Action.HOLD_BACK, *_RETURN), _NOT_RESTORED
+    ),
     (State.OFFERED, Event.LOGOUT_REQUEUE): Transition(
         State.QUEUED, Guard.HOLDER, _RETURN, "the agent logged out"
     ),
@@ -111,6 +116,9 @@ TRANSITIONS: dict[tuple[State | None, Event], Transition] = {
     ),
     (State.OWNED, Event.SESSION_LOST_TIMEOUT): Transition(
         State.QUEUED, Guard.HOLDER, _RETURN, "the agent's session was not restored in time"
+    ),
+    (State.OWNED, Event.NOT_RESTORED): Transition(
+        State.QUEUED, Guard.HOLDER, (Action.HOLD_BACK, *_RETURN), _NOT_RESTORED
     ),
     (State.OWNED, Event.LOGOUT_REQUEUE): Transition(
         State.QUEUED, Guard.HOLDER, _RETURN, "the agent logged out"

@@ -32,6 +32,15 @@ _CORE = [
         high=7 * 86_400,
     ),
     seconds("settings", "delivering-timeout", "30", IXN, "Time to answer an offer", low=1),
+    seconds(
+        "settings",
+        "ticket-validity",
+        "86400",
+        IXN,
+        "Life of the ticket that resumes an agent's session; a live session's is renewed before it is over",
+        low=60,
+        high=7 * 86_400,
+    ),
     OptionSpec(
         section="settings",
         key="handling-timeout",

@@ -2,6 +2,12 @@
 
 A lost session keeps its interactions until ``agent-session-restore-timeout`` has passed since it was lost. All time
 limits follow from the record itself, so a new primary finds the same ones.
+
+Who comes back over another link has lost one, whether the server had noticed that or not: a Workspace that moved to
+another proxy before its old link was known dead is treated like one whose session was lost. Such an edge
+*reconnects*: interactions of media that are not restored (``eservices.session-restore-mediatype``) go back to their
+queues, so that what an agent keeps never depends on how fast a loss was seen. A takeover by another installation
+while the session lives is no reconnection: nobody's link was lost, and the new desk gets everything.
 """
 
 import enum
@@ -33,6 +39,7 @@ class SessionEvent(enum.StrEnum):
 
     LOGIN = "login"
     TAKE = "take"
+    RETURN = "return"
     RESUME = "resume"
     LOSE = "lose"
     TAKEOVER = "takeover"
@@ -42,11 +49,13 @@ class SessionEvent(enum.StrEnum):
 
 
 class SessionTransition(msgspec.Struct, frozen=True):
-    """One edge; ``requeue``: what the session holds goes back to its queues once this is committed."""
+    """One edge; ``requeue``: what the session holds goes back to its queues once this is committed; ``reconnects``:
+    only what is of media that are not restored does."""
 
     new: SessionState
     requeue: bool
     why: str
+    reconnects: bool = False
 
 
 _LIVE, _LOST, _CLOSED = SessionState.LIVE, SessionState.LOST, SessionState.CLOSED
@@ -57,10 +66,23 @@ SESSION_TRANSITIONS: dict[tuple[SessionState | None, SessionEvent], SessionTrans
         _LIVE, False, "a new login of the agent took the session over"
     ),
     (_LOST, SessionEvent.TAKE): SessionTransition(
-        _LIVE, False, "a new login of the agent took the session over"
+        _LIVE,
+        False,
+        "a new login of the agent took the session over after its link was lost",
+        reconnects=True,
     ),
-    (_LIVE, SessionEvent.RESUME): SessionTransition(_LIVE, False, "resumed on another link while still live"),
-    (_LOST, SessionEvent.RESUME): SessionTransition(_LIVE, False, "resumed after its link was lost"),
+    (_LIVE, SessionEvent.RETURN): SessionTransition(
+        _LIVE, False, "the same installation logged in anew while its session was still live", reconnects=True
+    ),
+    (_LOST, SessionEvent.RETURN): SessionTransition(
+        _LIVE, False, "the same installation logged in anew after its link was lost", reconnects=True
+    ),
+    (_LIVE, SessionEvent.RESUME): SessionTransition(
+        _LIVE, False, "resumed on another link while still live", reconnects=True
+    ),
+    (_LOST, SessionEvent.RESUME): SessionTransition(
+        _LIVE, False, "resumed after its link was lost", reconnects=True
+    ),
     (_LIVE, SessionEvent.LOSE): SessionTransition(_LOST, False, "its link was lost"),
     (_LIVE, SessionEvent.TAKEOVER): SessionTransition(_LOST, False, "a new primary took over"),
     (_LOST, SessionEvent.TAKEOVER): SessionTransition(_LOST, False, "a new primary took over"),
@@ -81,7 +103,9 @@ class Readiness(msgspec.Struct, frozen=True):
 
 class AgentSession(msgspec.Struct, frozen=True, kw_only=True):
     """The record of a session. Times are Unix seconds; ``since`` is when it came into ``state``; ``ready_since``
-    when it last became ready. ``exclusive`` is false only where an agent may have several sessions."""
+    when it last became ready. ``exclusive`` is false only where an agent may have several sessions. ``workspace``
+    names the installation that has it (empty: it did not say); ``restore`` are the media whose interactions it keeps
+    over a lost link (None: all)."""
 
     id: str
     tenant: str
@@ -98,6 +122,12 @@ class AgentSession(msgspec.Struct, frozen=True, kw_only=True):
     ready_since: float = 0.0
     exclusive: bool = True
     why: str = ""
+    workspace: str = ""
+    restore: tuple[str, ...] | None = None
+
+    def restores(self, media: str) -> bool:
+        """Whether interactions of ``media`` stay with the session over a lost link."""
+        return self.restore is None or media in self.restore
 
     def ready_for(self, media: str) -> bool:
         """Whether the agent said to be ready for ``media`` (and is there)."""
@@ -157,6 +187,12 @@ def with_readiness(session: AgentSession, media: list[str], ready: bool, reason:
         Readiness(m.media, ready, "" if ready else reason) if m.media in chosen else m for m in session.media
     )
     return msgspec.structs.replace(session, media=changed)
+
+
+def reconnects(session: AgentSession, event: SessionEvent) -> bool:
+    """Whether ``event`` brings the session back over a new link, so that what is not restored goes to its queues."""
+    transition = SESSION_TRANSITIONS.get((session.state, event))
+    return transition is not None and transition.reconnects
 
 
 def restore_deadline(session: AgentSession, restore_timeout: float) -> float:

@@ -25,7 +25,8 @@ _ALGORITHM = "Ed25519"
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     """Resumes an agent session on any proxy. ``epoch`` is that of issue, ``expires`` Unix seconds. ``media`` are those
-    logged in for, ``restore`` those whose interactions are owned again after a lost link (None: all)."""
+    logged in for, ``restore`` those whose interactions are owned again after a lost link (None: all). ``workspace`` is
+    the installation that it was given to: its ticket is worth nothing once another one has taken the session over."""
 
     session: str
     agent: str
@@ -35,6 +36,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     expires: float
     media: list[str] = []
     restore: list[str] | None = None
+    workspace: str = ""
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):

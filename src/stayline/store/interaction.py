@@ -107,7 +107,12 @@ _SESSION = {
     "epoch": "int8",
     "term": "int8",
     "why": "text",
+    "workspace": "text",
+    "restore": "text",
 }
+_STEP_JSON = frozenset({"properties"})
+_SESSION_JSON = frozenset({"media", "restore"})
+"""Columns that are sent as text and kept as jsonb."""
 
 
 def _unnest(columns: dict[str, str]) -> str:
@@ -115,8 +120,8 @@ def _unnest(columns: dict[str, str]) -> str:
     return f"select * from unnest({arrays}) with ordinality as t({', '.join(columns)}, ord)"
 
 
-def _value(column: str, source: str, json: str) -> str:
-    return f"{source}.{column}{'::jsonb' if column == json else ''}"
+def _value(column: str, source: str, json: frozenset[str]) -> str:
+    return f"{source}.{column}{'::jsonb' if column in json else ''}"
 
 
 _STEP_COLUMNS = {**_INTERACTION, **_ENTRY, **_RESULT}
@@ -126,11 +131,11 @@ _STEPS_SQL = f"""
 with i as materialized ({_unnest(_STEP_COLUMNS)}),
 created as (
     insert into interaction ({", ".join(_INTERACTION)})
-    select {", ".join(_value(c, "i", "properties") for c in _INTERACTION)} from i where i.version = 1 order by i.ord
+    select {", ".join(_value(c, "i", _STEP_JSON) for c in _INTERACTION)} from i where i.version = 1 order by i.ord
     on conflict (id) do nothing
     returning id, version
 ), moved as (
-    update interaction x set {", ".join(f"{c} = {_value(c, 'i', 'properties')}" for c in _MUTABLE)}
+    update interaction x set {", ".join(f"{c} = {_value(c, 'i', _STEP_JSON)}" for c in _MUTABLE)}
     from i
     where i.version > 1 and x.id = i.id and x.version = i.version - 1 and (x.epoch, x.term) <= (i.epoch, i.term)
     returning x.id, x.version
@@ -156,7 +161,7 @@ _SESSIONS_SQL = f"""
 with s as materialized ({_unnest({**_SESSION, **_RESULT, "at": "float8"})}),
 saved as (
     insert into agent_session ({", ".join(_SESSION)})
-    select {", ".join(_value(c, "s", "media") for c in _SESSION)} from s order by s.ord
+    select {", ".join(_value(c, "s", _SESSION_JSON) for c in _SESSION)} from s order by s.ord
     on conflict (id) do update set {", ".join(f"{c} = excluded.{c}" for c in list(_SESSION)[3:])}
     where agent_session.version = excluded.version - 1
         and (agent_session.epoch, agent_session.term) <= (excluded.epoch, excluded.term)
@@ -294,6 +299,8 @@ def _session_row(session: AgentSession, result: RequestResult | None) -> tuple[A
         session.epoch,
         session.term,
         session.why,
+        session.workspace,
+        None if session.restore is None else msgspec.json.encode(session.restore).decode(),
         *_result_row(result),
         result.at if result else 0.0,
     )
@@ -314,5 +321,6 @@ def session_from(record: asyncpg.Record) -> AgentSession:
     """The record of a row of table ``agent_session``."""
     values = {name: record[name] for name in _SESSION}
     values["media"] = msgspec.json.decode(values["media"])
+    values["restore"] = msgspec.json.decode(values["restore"]) if values["restore"] is not None else None
     values["state"] = SessionState(values["state"])
     return msgspec.convert(values, AgentSession)

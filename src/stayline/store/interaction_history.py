@@ -8,21 +8,21 @@ from stayline.domain.interaction import Interaction, JournalEntry
 from stayline.store.database import Connection
 from stayline.store.interaction import interaction_from
 
-MAX_MISSED = 500
-"""Most transitions told to one returning session; the snapshot is the truth anyway."""
+MAX_MISSED = 200
+"""Most transitions told to one returning session; with more of them it is told none: the snapshot is the truth."""
 
 MAX_JOURNAL = 2_000
 """Most journal rows of one answer."""
 
 _MISSED = """
-select w.session, j.seq, j.interaction, j.event, j.why
+select w.session, j.seq, j.interaction, j.event, j.why, j.at
 from unnest($1::text[], $2::int8[]) as w(session, after) cross join lateral (
-    select seq, interaction, event, why from (
-        (select seq, interaction, event, why from journal
+    select seq, interaction, event, why, at from (
+        (select seq, interaction, event, why, at from journal
             where journal.session = w.session and journal.session <> '' and seq > w.after
             order by seq desc limit $3)
         union
-        (select seq, interaction, event, why from journal
+        (select seq, interaction, event, why, at from journal
             where previous_session = w.session and previous_session <> '' and seq > w.after
             order by seq desc limit $3)
     ) both_ways order by seq desc limit $3
@@ -31,12 +31,13 @@ from unnest($1::text[], $2::int8[]) as w(session, after) cross join lateral (
 
 
 class MissedRow(msgspec.Struct, frozen=True):
-    """One transition of an interaction that was, or became, a session's."""
+    """One transition of an interaction that was, or became, a session's, committed ``at`` (Unix seconds)."""
 
     seq: int
     interaction: str
     event: str
     why: str
+    at: float
 
 
 async def find_interaction(connection: Connection, interaction: str) -> Interaction | None:
@@ -47,11 +48,12 @@ async def find_interaction(connection: Connection, interaction: str) -> Interact
 
 async def missed(connection: Connection, after: Mapping[str, int], until: int) -> dict[str, list[MissedRow]]:
     """For each session of ``after`` (session -> last journal position it saw) what happened up to ``until``, oldest
-    first, at most :data:`MAX_MISSED` (the newest ones)."""
+    first: the newest :data:`MAX_MISSED` and one more, which says that there are more."""
     found: dict[str, list[MissedRow]] = {session: [] for session in after}
-    rows = await connection.fetch(_MISSED, list(after), list(after.values()), MAX_MISSED, until)
+    rows = await connection.fetch(_MISSED, list(after), list(after.values()), MAX_MISSED + 1, until)
     for row in rows:
-        found[row["session"]].append(MissedRow(row["seq"], row["interaction"], row["event"], row["why"]))
+        story = MissedRow(row["seq"], row["interaction"], row["event"], row["why"], row["at"])
+        found[row["session"]].append(story)
     return found
 
 

@@ -79,7 +79,7 @@ select scope, key, method, interaction, session, seq, version, at from request_r
 
 _HELD = """
 select interaction, previous_session, at from journal
-where seq > $1 and at > $2 and event in ('reject', 'offer-timeout', 'handling-timeout', 'transfer')
+where seq > $1 and at > $2 and event in ('reject', 'offer-timeout', 'handling-timeout', 'transfer', 'not-restored')
 order by seq desc limit 10000
 """
 

@@ -60,8 +60,7 @@ class AgentRequests:
         """The answer to a request on a channel. Raises RefusedError."""
         if request.method == "agent.resume":
             # Moving a session to where it is already changes nothing: it needs no key.
-            params = request.read(messages.AgentResume)
-            return await self._resumption.resume(channel, params.ticket, params.last_seq)
+            return await self._resumption.resume(channel, request.read(messages.AgentResume))
         if request.method == "interaction.journal":
             return await self._journal.for_person(channel.identity, request)
         perform = self._changing.get(request.method)
@@ -78,8 +77,8 @@ class AgentRequests:
     # -- sessions --------------------------------------------------------------------------------------------
 
     async def _login(self, channel: Channel, request: Request, result: RequestResult) -> SessionOpened:
-        session = await self._sessions.login(channel, request.read(messages.AgentLogin), result)
-        return self._resumption.opened(session, [])
+        login = await self._sessions.login(channel, request.read(messages.AgentLogin), result)
+        return self._resumption.logged_in(login)
 
     async def _logout(self, channel: Channel, request: Request, result: RequestResult) -> Done:
         await self._sessions.logout(channel, request.read(messages.AgentLogout), result)

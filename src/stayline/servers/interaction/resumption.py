@@ -1,5 +1,7 @@
 """Bringing sessions back: by ticket on any proxy, or all of a proxy's at once at a new primary. Not a login."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -7,9 +9,11 @@ import structlog
 
 from stayline.domain.errors import Refusal, RefusedError, refuse
 from stayline.domain.ownership import whereabouts
-from stayline.domain.session import AgentSession, SessionEvent, advance
+from stayline.domain.second_login import ticket_objection
+from stayline.domain.session import AgentSession, SessionEvent, SessionState, advance
 from stayline.link.messages.envelope import MAX_FRAME_BYTES
 from stayline.link.messages.interaction import (
+    AgentResume,
     Missed,
     RestoreChannel,
     RestoreChannels,
@@ -20,24 +24,43 @@ from stayline.link.messages.interaction import (
 from stayline.link.peer import Peer
 from stayline.link.tokens import Ticket, TokenVerifier
 from stayline.servers.interaction.channels import Channel, Channels
-from stayline.servers.interaction.ledger import Ledger
+from stayline.servers.interaction.ledger import Ledger, Recorded
 from stayline.servers.interaction.reader import Reader
 from stayline.servers.interaction.rules import Rules
-from stayline.servers.interaction.sessions import Sessions, agent_key
+from stayline.servers.interaction.sessions import Login, Sessions, agent_key, restored_media
 from stayline.servers.interaction.views import Views
+from stayline.store.interaction_history import MAX_MISSED, MissedRow
 
 MAX_ANSWER_BYTES = MAX_FRAME_BYTES - 65_536
 """What of a bulk restore fits into one reply; sessions beyond it are resumed one by one by their Workspaces."""
+
+MISSED_SECONDS = 600.0
+"""A story that began longer ago is not told."""
+
+_BUSY_SECONDS = 0.2
 
 log = structlog.get_logger(__name__)
 
 
 class _Wanted(NamedTuple):
-    """A session to bring back on a channel."""
+    """A session to bring back on a channel. ``workspace``: the installation that its ticket was given to; ``restore``
+    the media to restore from now on (None: as before)."""
 
     channel: Channel
     session: str
     last_seq: int
+    workspace: str = ""
+    restore: tuple[str, ...] | None = None
+
+
+class _Story(NamedTuple):
+    """What a session missed; ``gap``: too much or too old to be told."""
+
+    missed: list[Missed]
+    gap: bool
+
+
+_NOTHING = _Story([], False)
 
 
 class Resumption:
@@ -61,13 +84,18 @@ class Resumption:
         self._reader = reader
         self._verifier = verifier
 
-    async def resume(self, channel: Channel, ticket: str, last_seq: int) -> SessionOpened:
+    async def resume(self, channel: Channel, params: AgentResume) -> SessionOpened:
         """Move the ticket's session to ``channel``. Raises RefusedError (``token.*``, ``session.closed`` ...)."""
-        return await self.rejoin(channel, self._ticket(channel, ticket).session, last_seq)
+        ticket = self._ticket(channel, params.ticket)
+        restore = restored_media(params.restore)
+        return await self._one(_Wanted(channel, ticket.session, params.last_seq, ticket.workspace, restore))
 
     async def rejoin(self, channel: Channel, session: str, last_seq: int) -> SessionOpened:
         """Move a session, known to be this agent's, to ``channel``."""
-        outcome = (await self._bring_back([_Wanted(channel, session, last_seq)]))[0]
+        return await self._one(_Wanted(channel, session, last_seq))
+
+    async def _one(self, wanted: _Wanted) -> SessionOpened:
+        outcome = (await self._bring_back([wanted]))[0]
         if isinstance(outcome, Refusal):
             raise RefusedError(outcome)
         return outcome
@@ -93,7 +121,11 @@ class Resumption:
         )
         return _fitting([_answer(item.channel, outcomes.get(item.channel)) for item in params.channels])
 
-    def opened(self, session: AgentSession, missed: list[Missed]) -> SessionOpened:
+    def logged_in(self, login: Login) -> SessionOpened:
+        """What the Workspace of a login is told: of the past only what it did not get back."""
+        return self._opened(login.session, _Story([_told(recorded) for recorded in login.given_back], False))
+
+    def _opened(self, session: AgentSession, story: _Story) -> SessionOpened:
         """What a session's Workspace is told when it (re)opens."""
         model = self._ledger.model
         return SessionOpened(
@@ -103,7 +135,8 @@ class Resumption:
             snapshot=self._views.snapshot(
                 session, model.held_by(session.id), model.seq, self._rules.snapshot_limit
             ),
-            missed=missed,
+            missed=story.missed,
+            gap=story.gap,
         )
 
     def _prepare(self, peer: Peer, item: RestoreChannel) -> _Wanted | Refusal | None:
@@ -116,7 +149,7 @@ class Resumption:
             ticket = self._ticket(channel, item.ticket)
         except RefusedError as error:
             return error.refusal
-        return _Wanted(channel, ticket.session, item.last_seq)
+        return _Wanted(channel, ticket.session, item.last_seq, ticket.workspace)
 
     def _ticket(self, channel: Channel, token: str) -> Ticket:
         ticket = self._verifier.ticket(token, self._ledger.clock())
@@ -145,9 +178,11 @@ class Resumption:
             if changes:
                 await self._ledger.save(list(changes.values()))
             resumed = [want for want, refusal in zip(wanted, outcomes, strict=True) if refusal is None]
-            for want in resumed:
+            moved = [want for want in resumed if want.session in changes]
+            for want in moved:
                 session = changes[want.session][1]
                 self._sessions.attach(session, want.channel, "the session was resumed elsewhere")
+            await asyncio.gather(*(self._sessions.give_back(changes[want.session][1]) for want in moved))
         missed = await self._missed(resumed)
         lost = [want.session for want, refusal in zip(wanted, outcomes, strict=True) if refusal is not None]
         stories = await self._stories(lost)
@@ -164,21 +199,36 @@ class Resumption:
                 code="session.closed", reason=f"Session {want.session} is over.", fix="Log in again."
             )
         if want.session in changes:
-            return Refusal(code="session.taken", reason="Another link resumed this session at the same time.")
+            return Refusal(
+                code="session.moving",
+                reason="Another link resumed this session at the same time.",
+                retryable=True,
+                retry_after=_BUSY_SECONDS,
+            )
+        objection = ticket_objection(session, want.workspace, self._rules.multiple_connections)
+        if objection is not None:
+            return objection
+        restore = session.restore if want.restore is None else want.restore
+        here = session.state is SessionState.LIVE and self._channels.carries(session.id) is want.channel
+        if here and restore == session.restore:
+            return None  # Asked twice over the same link: nothing was lost in between.
         ledger = self._ledger
         after = advance(
-            session, SessionEvent.RESUME, session, ledger.clock(), epoch=ledger.epoch, term=ledger.term
+            session,
+            SessionEvent.RESUME,
+            msgspec.structs.replace(session, restore=restore),
+            ledger.clock(),
+            epoch=ledger.epoch,
+            term=ledger.term,
         )
         changes[want.session] = (session, after)
         return None
 
-    async def _missed(self, resumed: list[_Wanted]) -> dict[str, list[Missed]]:
+    async def _missed(self, resumed: list[_Wanted]) -> dict[str, _Story]:
         after = {want.session: want.last_seq for want in resumed if want.last_seq < self._ledger.model.seq}
         rows = await self._reader.missed(after, self._ledger.model.seq) if after else {}
-        return {
-            session: [Missed(seq=r.seq, interaction=r.interaction, event=r.event, why=r.why) for r in story]
-            for session, story in rows.items()
-        }
+        oldest = self._ledger.clock() - MISSED_SECONDS
+        return {session: story_of(story, oldest) for session, story in rows.items()}
 
     async def _stories(self, sessions: list[str]) -> dict[str, str]:
         """For sessions that are over: who has now what they had (invariant I6)."""
@@ -193,15 +243,30 @@ class Resumption:
         self,
         want: _Wanted,
         refusal: Refusal | None,
-        missed: dict[str, list[Missed]],
+        missed: dict[str, _Story],
         stories: dict[str, str],
     ) -> SessionOpened | Refusal:
         session = self._ledger.model.sessions.get(want.session)
         if refusal is None and session is not None:
-            return self.opened(session, missed.get(want.session, []))
+            return self._opened(session, missed.get(want.session, _NOTHING))
         refusal = refusal or Refusal(code="session.closed", reason=f"Session {want.session} is over.")
         story = stories.get(want.session, "")
         return msgspec.structs.replace(refusal, reason=f"{refusal.reason} {story}.") if story else refusal
+
+
+def story_of(rows: Sequence[MissedRow], oldest: float) -> _Story:
+    """What to tell of ``rows``, oldest first: all, or nothing of a story that is longer than :data:`MAX_MISSED` or
+    began before ``oldest`` (Unix seconds)."""
+    if len(rows) > MAX_MISSED or (rows and rows[0].at < oldest):
+        return _Story([], True)
+    return _Story(
+        [Missed(seq=r.seq, interaction=r.interaction, event=r.event, why=r.why) for r in rows], False
+    )
+
+
+def _told(recorded: Recorded) -> Missed:
+    entry = recorded.step.entry
+    return Missed(seq=recorded.seq, interaction=entry.interaction, event=entry.event.value, why=entry.why)
 
 
 def _answer(number: int, outcome: SessionOpened | Refusal | None) -> RestoredChannel:

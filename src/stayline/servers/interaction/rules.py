@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from stayline.domain.errors import refuse
 from stayline.domain.objects import ConfigObject, ObjectType
+from stayline.domain.second_login import Policy
 from stayline.domain.topology import Configuration
 
 SECTION = "settings"
@@ -42,9 +43,15 @@ class Rules:
         return float(self._option("reoffer-delay"))
 
     @property
-    def multiple_connections(self) -> str:
-        """``allow-multiple-agent-connections``: true, false or force-logout."""
-        return self._option("allow-multiple-agent-connections")
+    def multiple_connections(self) -> Policy:
+        """``allow-multiple-agent-connections``; its default for a value that nobody knows."""
+        value = self._option("allow-multiple-agent-connections")
+        return Policy(value) if value in list(Policy) else Policy.TAKES_OVER
+
+    @property
+    def ticket_validity(self) -> float:
+        """``ticket-validity`` in seconds."""
+        return float(self._option("ticket-validity"))
 
     @property
     def snapshot_limit(self) -> int:

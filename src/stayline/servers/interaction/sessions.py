@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -10,29 +11,43 @@ import structlog
 from stayline.domain.capacity import why_no_capacity
 from stayline.domain.errors import RefusedError, refuse
 from stayline.domain.interaction import Command, Event, Interaction, State
+from stayline.domain.second_login import Policy, opening_of
 from stayline.domain.session import (
     AgentSession,
     Readiness,
     SessionEvent,
     SessionState,
     advance,
+    reconnects,
     restore_deadline,
     with_readiness,
 )
 from stayline.link.messages.interaction import AgentLogin, AgentLogout, AgentStatus, SessionEnded, SetMedia
 from stayline.servers.interaction.background import Background
 from stayline.servers.interaction.channels import Channel, Channels
-from stayline.servers.interaction.ledger import Ledger
+from stayline.servers.interaction.ledger import Ledger, Recorded
 from stayline.servers.interaction.rules import Rules
+from stayline.servers.interaction.tickets import Tickets
 from stayline.servers.interaction.timers import Timers
 from stayline.servers.interaction.views import media_states
 from stayline.store.interaction import RequestResult
 
 MAX_MEDIA = 16
+MAX_MEDIA_NAME = 64
+MAX_WORKSPACE = 128
+"""Characters of an installation's name; all these go into the ticket, which must stay short."""
+
 UNANSWERED = "offer not answered"
 """The not-ready reason that the server itself sets."""
 
 log = structlog.get_logger(__name__)
+
+
+class Login(NamedTuple):
+    """What a login came to: its session, and what the agent had and did not get back over a lost link."""
+
+    session: AgentSession
+    given_back: list[Recorded]
 
 
 class Sessions:
@@ -46,6 +61,7 @@ class Sessions:
         channels: Channels,
         background: Background,
         timers: Timers,
+        tickets: Tickets,
         *,
         changed: Callable[[str], None],
         new_id: Callable[[], str],
@@ -55,28 +71,32 @@ class Sessions:
         self._channels = channels
         self._background = background
         self._timers = timers
+        self._tickets = tickets
         self._changed = changed
         self._new_id = new_id
 
     # -- by the agent ----------------------------------------------------------------------------------------
 
-    async def login(self, channel: Channel, params: AgentLogin, result: RequestResult | None) -> AgentSession:
+    async def login(self, channel: Channel, params: AgentLogin, result: RequestResult | None) -> Login:
         """Open a session on ``channel``, or take over the one that the agent has. Raises RefusedError."""
         identity = channel.identity
         self._rules.check_agent(identity.user, identity.tenant)
         self._rules.check_place(params.place, identity.tenant)
-        media = _readiness(params)
+        described = _described(params)
         place_key = f"place:{identity.tenant}/{params.place}"
         async with self._ledger.locks.hold(agent_key(identity.tenant, identity.user), place_key):
             self._check_place_free(identity.tenant, params.place, identity.user)
-            taken = self._session_to_take(channel)
-            event = SessionEvent.TAKE if taken else SessionEvent.LOGIN
-            session = self._advance(taken, event, self._described(channel, params.place, media, taken))
+            existing = self._ledger.model.sessions_of(identity.tenant, identity.user)
+            policy = self._rules.multiple_connections
+            taken, event = opening_of(existing, channel.session, params.workspace, policy)
+            before = taken or self._draft(channel, exclusive=policy is not Policy.SECOND_SESSION)
+            session = self._advance(taken, event, msgspec.structs.replace(before, **described))
             keep = msgspec.structs.replace(result, session=session.id) if result else None
             await self._ledger.save([(taken, session)], keep)
-            self.attach(session, channel, "a new login of the agent took the session over")
+            self.attach(session, channel, f"taken over: {session.why}")
+            given_back = await self.give_back(session) if taken and reconnects(taken, event) else []
         self._warn_capacity(session)
-        return session
+        return Login(session, given_back)
 
     async def logout(self, channel: Channel, params: AgentLogout, result: RequestResult | None) -> None:
         """Close the channel's session. Raises RefusedError ``session.owns`` while it owns interactions, unless
@@ -95,6 +115,7 @@ class Sessions:
             after = self._advance(before, SessionEvent.LOGOUT, before, why)
             await self._ledger.save([(before, after)], result)
             self._channels.unbind(before.id)
+            self._tickets.forget(before.id)
         await self.requeue_all(before.id, Event.LOGOUT_REQUEUE, f"agent:{before.agent}")
 
     async def set_media(self, channel: Channel, params: SetMedia, result: RequestResult | None) -> None:
@@ -119,7 +140,9 @@ class Sessions:
         """``channel`` carries the session now; the one that did is told. The caller holds the agent's lock."""
         carried = channel.session
         before = self._channels.bind(channel, session.id)
+        self._tickets.watch(session.id)
         if carried and carried != session.id:
+            self._tickets.forget(carried)
             # The agent went over to another session on the same link: nobody holds the first one any more.
             self._background.spawn("session-lost", partial(self._lose, carried))
         if before is not None and before.is_open:
@@ -135,6 +158,7 @@ class Sessions:
         session = channel.session
         if session and self._channels.carries(session) is channel:
             self._channels.unbind(session)
+            self._tickets.forget(session)
             self._background.spawn("session-lost", partial(self._lose, session))
 
     def watch(self, session: AgentSession) -> None:
@@ -155,19 +179,33 @@ class Sessions:
 
     async def requeue_all(self, session: str, event: Event, actor: str) -> None:
         """Put everything that a closed session has back into its queues; what cannot be yet, in the background."""
-        held = self._ledger.model.held_by(session)
-        await asyncio.gather(*(self._requeue_or_later(interaction, event, actor) for interaction in held))
+        await self._requeue_each(self._ledger.model.held_by(session), event, actor)
 
-    async def _requeue_or_later(self, interaction: Interaction, event: Event, actor: str) -> None:
+    async def give_back(self, session: AgentSession) -> list[Recorded]:
+        """Put what a session that came back over a lost link does not keep into its queues: what that came to. What
+        cannot be yet goes there in the background. A primary that dies before the end leaves nothing undone: the
+        session is lost then, and comes back at the next one."""
+        held = self._ledger.model.held_by(session.id)
+        leaving = [interaction for interaction in held if not session.restores(interaction.media)]
+        return await self._requeue_each(leaving, Event.NOT_RESTORED, "server")
+
+    async def _requeue_each(self, held: list[Interaction], event: Event, actor: str) -> list[Recorded]:
+        done = await asyncio.gather(
+            *(self._requeue_or_later(interaction, event, actor) for interaction in held)
+        )
+        return [recorded for recorded in done if recorded is not None]
+
+    async def _requeue_or_later(self, interaction: Interaction, event: Event, actor: str) -> Recorded | None:
         try:
-            await self._requeue(interaction, event, actor)
+            return await self._requeue(interaction, event, actor)
         except RefusedError as error:
             if error.refusal.retryable:
                 self.requeue(interaction, event, actor)
             # Otherwise it ended, or moved on, in the meantime.
             log.info("session.not_requeued", interaction=interaction.id, why=error.refusal.reason)
+            return None
 
-    async def _requeue(self, interaction: Interaction, event: Event, actor: str) -> None:
+    async def _requeue(self, interaction: Interaction, event: Event, actor: str) -> Recorded:
         command = Command(
             event=event,
             actor=actor,
@@ -175,7 +213,7 @@ class Sessions:
             term=self._ledger.term,
             session=interaction.session,
         )
-        await self._ledger.apply(interaction.id, lambda _: command)
+        return await self._ledger.apply(interaction.id, lambda _: command)
 
     async def _set_media(
         self, id: str, media: list[str], ready: bool, reason: str, result: RequestResult | None
@@ -241,46 +279,22 @@ class Sessions:
                     fix="Choose another place.",
                 )
 
-    def _session_to_take(self, channel: Channel) -> AgentSession | None:
-        """Which open session the new login takes over; None: it opens one. Raises RefusedError ``session.exists``."""
-        identity = channel.identity
-        existing = self._ledger.model.sessions_of(identity.tenant, identity.user)
-        own = next((s for s in existing if s.id == channel.session), None)
-        lost = next((s for s in existing if s.state is SessionState.LOST), None)
-        mode = self._rules.multiple_connections
-        if own or lost or not existing:
-            # A session whose link is lost is never left to die beside a new one: its interactions are the agent's.
-            return own or lost
-        if mode == "true":
-            return None
-        if mode == "false":
-            raise refuse(
-                "session.exists",
-                f"{identity.user} is logged in at place {existing[0].place} already.",
-                fix="Log out there first.",
-            )
-        return existing[0]
-
-    def _described(
-        self, channel: Channel, place: str, media: tuple[Readiness, ...], taken: AgentSession | None
-    ) -> AgentSession:
-        if taken is not None:
-            return msgspec.structs.replace(taken, place=place, media=media)
+    def _draft(self, channel: Channel, *, exclusive: bool) -> AgentSession:
         identity = channel.identity
         return AgentSession(
             id=self._new_id(),
             tenant=identity.tenant,
             agent=identity.user,
             display_name=identity.display_name,
-            place=place,
-            media=media,
+            place="",
+            media=(),
             state=SessionState.LIVE,
             since=0.0,
             opened_at=self._ledger.clock(),
             version=0,
             epoch=0,
             term=0,
-            exclusive=self._rules.multiple_connections != "true",
+            exclusive=exclusive,
         )
 
     def _advance(
@@ -312,12 +326,30 @@ def _timer(session: str) -> str:
     return f"session:{session}"
 
 
-def _readiness(params: AgentLogin) -> tuple[Readiness, ...]:
+def restored_media(media: list[str] | None) -> tuple[str, ...] | None:
+    """The media of a login's or resume's ``restore``. Raises RefusedError ``media.malformed``."""
+    if media is not None and (len(media) > MAX_MEDIA or any(len(name) > MAX_MEDIA_NAME for name in media)):
+        reason = f"At most {MAX_MEDIA} media of {MAX_MEDIA_NAME} characters are restored."
+        raise refuse("media.malformed", reason, field="restore")
+    return None if media is None else tuple(media)
+
+
+def _described(params: AgentLogin) -> dict[str, Any]:
+    """What a login says of its session. Raises RefusedError ``media.malformed`` or ``workspace.malformed``."""
     names = [m.media for m in params.media]
-    if len(names) > MAX_MEDIA or len(set(names)) != len(names) or not all(names):
+    well = all(0 < len(name) <= MAX_MEDIA_NAME for name in names)
+    if len(names) > MAX_MEDIA or len(set(names)) != len(names) or not well:
         raise refuse(
             "media.malformed",
-            f"A login names at most {MAX_MEDIA} different media.",
+            f"A login names at most {MAX_MEDIA} different media of 1 to {MAX_MEDIA_NAME} characters.",
             field="media",
         )
-    return tuple(Readiness(m.media, m.ready, "" if m.ready else m.reason) for m in params.media)
+    if len(params.workspace) > MAX_WORKSPACE:
+        reason = f"The name of an installation has at most {MAX_WORKSPACE} characters."
+        raise refuse("workspace.malformed", reason, field="workspace")
+    return {
+        "place": params.place,
+        "media": tuple(Readiness(m.media, m.ready, "" if m.ready else m.reason) for m in params.media),
+        "workspace": params.workspace,
+        "restore": restored_media(params.restore),
+    }

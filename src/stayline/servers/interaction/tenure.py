@@ -1,5 +1,6 @@
 """One term as primary: everything that exists from the election until the role is lost, put together."""
 
+import random as random_module
 import uuid
 from collections.abc import Callable
 
@@ -22,6 +23,7 @@ from stayline.servers.interaction.resumption import Resumption
 from stayline.servers.interaction.router import Router
 from stayline.servers.interaction.rules import Rules
 from stayline.servers.interaction.sessions import Sessions
+from stayline.servers.interaction.tickets import Tickets
 from stayline.servers.interaction.timers import Timers
 from stayline.servers.interaction.views import Views
 from stayline.store.interaction_state import Loaded
@@ -30,7 +32,8 @@ log = structlog.get_logger(__name__)
 
 
 class Tenure:
-    """The Interaction Server at work. ``clock`` gives Unix seconds, ``lost`` is told when the term is over."""
+    """The Interaction Server at work. ``clock`` gives Unix seconds, ``lost`` is told when the term is over, ``random``
+    gives numbers in [0, 1)."""
 
     def __init__(
         self,
@@ -45,13 +48,15 @@ class Tenure:
         term: int,
         clock: Callable[[], float],
         lost: Callable[[str], None],
+        random: Callable[[], float] = random_module.random,
     ) -> None:
         self.model = Model(loaded)
         self.channels = Channels()
         self.background = Background()
         self._loaded = loaded
         self._timers = Timers(clock)
-        views = Views(signer, epoch, term, clock)
+        views = Views(signer, epoch, term, clock, lambda: rules.ticket_validity)
+        tickets = Tickets(self.model, self.channels, views, self._timers, clock, random)
         self.ledger = Ledger(
             self.model,
             writer,
@@ -69,6 +74,7 @@ class Tenure:
             self.channels,
             self.background,
             self._timers,
+            tickets,
             changed=self._session_changed,
             new_id=lambda: uuid.uuid4().hex,
         )

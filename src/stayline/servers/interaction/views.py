@@ -12,15 +12,24 @@ from stayline.link.messages.interaction import (
 )
 from stayline.link.tokens import Grant, Ticket, TokenSigner
 
-TOKEN_SECONDS = 86_400.0
-"""How long tickets and grants are valid: longer than a shift; both are renewed at every resume."""
+GRANT_SECONDS = 86_400.0
+"""How long grants are valid: longer than a shift; they are renewed with every view of the interaction."""
 
 
 class Views:
-    """Builds the messages of one term. ``clock`` gives Unix seconds."""
+    """Builds the messages of one term. ``clock`` gives Unix seconds, ``ticket_validity`` for how many seconds a
+    ticket is good."""
 
-    def __init__(self, signer: TokenSigner, epoch: int, term: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        signer: TokenSigner,
+        epoch: int,
+        term: int,
+        clock: Callable[[], float],
+        ticket_validity: Callable[[], float],
+    ) -> None:
         self._signer = signer
+        self._ticket_validity = ticket_validity
         self._epoch = epoch
         self._term = term
         self._clock = clock
@@ -66,6 +75,11 @@ class Views:
             term=self._term,
         )
 
+    @property
+    def ticket_seconds(self) -> float:
+        """How long a ticket of now is valid."""
+        return self._ticket_validity()
+
     def ticket(self, session: AgentSession) -> str:
         """What resumes ``session`` on any proxy of the active site."""
         return self._signer.sign_ticket(
@@ -75,7 +89,10 @@ class Views:
                 tenant=session.tenant,
                 place=session.place,
                 epoch=self._epoch,
-                expires=self._clock() + TOKEN_SECONDS,
+                expires=self._clock() + self.ticket_seconds,
+                media=[m.media for m in session.media],
+                restore=None if session.restore is None else list(session.restore),
+                workspace=session.workspace,
             )
         )
 
@@ -86,7 +103,7 @@ class Views:
                 chat_session=it.chat_session,
                 agent=it.owner,
                 version=it.version,
-                expires=self._clock() + TOKEN_SECONDS,
+                expires=self._clock() + GRANT_SECONDS,
             )
         )
 

@@ -76,6 +76,7 @@ class Floor:
             self.channels,
             self.background,
             Timers(self.desk.ledger.clock),
+            cast(Any, SimpleNamespace(watch=lambda _: None, forget=lambda _: None)),
             changed=lambda _: None,
             new_id=lambda: "new",
         )
