@@ -41,6 +41,14 @@ class Pruned(NamedTuple):
     rows: int
 
 
+class Prove(NamedTuple):
+    """Nothing but the check that the term is held, which every transaction begins with."""
+
+
+class Proven(NamedTuple):
+    """The term was held when :class:`Prove` had its turn."""
+
+
 class HeldBack(NamedTuple):
     """``session`` refused ``interaction`` at ``at``."""
 

@@ -122,7 +122,13 @@ class Ownership(RuleBasedStateMachine):
     @rule(
         id=st.sampled_from(IDS),
         event=st.sampled_from(
-            [Event.OFFER_TIMEOUT, Event.SESSION_LOST_TIMEOUT, Event.HANDLING_TIMEOUT, Event.LOGOUT_REQUEUE]
+            [
+                Event.OFFER_TIMEOUT,
+                Event.SESSION_LOST_TIMEOUT,
+                Event.NOT_RESTORED,
+                Event.HANDLING_TIMEOUT,
+                Event.LOGOUT_REQUEUE,
+            ]
         ),
         who=st.sampled_from(SESSIONS),
     )

@@ -6,10 +6,10 @@ from typing import TypeAlias
 from stayline.domain.errors import Refusal
 from stayline.store.database import Connection
 from stayline.store.interaction import Write, Written, write_batch
-from stayline.store.interaction_state import Loaded, Prune, Pruned, TakeOver, prune, take_over
+from stayline.store.interaction_state import Loaded, Prove, Proven, Prune, Pruned, TakeOver, prune, take_over
 
-Item: TypeAlias = Write | TakeOver | Prune
-Outcome: TypeAlias = Written | Loaded | Pruned
+Item: TypeAlias = Write | TakeOver | Prune | Prove
+Outcome: TypeAlias = Written | Loaded | Pruned | Proven
 
 
 async def execute(connection: Connection, items: Sequence[Item]) -> list[Outcome | Refusal]:
@@ -22,6 +22,8 @@ async def execute(connection: Connection, items: Sequence[Item]) -> list[Outcome
             outcomes.append(next(written))
         elif isinstance(item, TakeOver):
             outcomes.append(await take_over(connection, item))
-        else:
+        elif isinstance(item, Prune):
             outcomes.append(await prune(connection, item))
+        else:
+            outcomes.append(Proven())
     return outcomes

@@ -17,13 +17,14 @@ from stayline.servers.core import CoreServer
 from stayline.servers.interaction.batch import Item, Outcome, execute
 from stayline.servers.interaction.channels import MEDIA_TYPES
 from stayline.servers.interaction.ledger import TermOverError
+from stayline.servers.interaction.mastership import Mastership
 from stayline.servers.interaction.reader import Reader
 from stayline.servers.interaction.rules import Rules
 from stayline.servers.interaction.tenure import Tenure
 from stayline.store.database import open_pool
 from stayline.store.election import Term
 from stayline.store.interaction import Write, Written
-from stayline.store.interaction_state import RESULT_SECONDS, Loaded, Prune, Pruned, TakeOver
+from stayline.store.interaction_state import RESULT_SECONDS, Loaded, Prove, Prune, Pruned, TakeOver
 from stayline.store.writer import GroupWriter
 
 READERS = 4
@@ -48,6 +49,7 @@ class InteractionService:
         self._pool: asyncpg.Pool | None = None
         self._writer: GroupWriter[Item, Outcome] | None = None
         self._tenure: Tenure | None = None
+        self._mastership: Mastership | None = None
         self._watching: list[asyncio.Task[None]] = []
 
     # -- the term --------------------------------------------------------------------------------------------
@@ -57,16 +59,14 @@ class InteractionService:
         process = self._core.process
         self._pool = await open_pool(process.bootstrap.database_dsn, process.instance, READERS)
         dsn = process.bootstrap.database_dsn
-        self._writer = GroupWriter[Item, Outcome](dsn, term, execute, instance=process.instance)
-        await self._writer.open()
+        writer = self._writer = GroupWriter[Item, Outcome](dsn, term, execute, instance=process.instance)
+        await writer.open()
         now = time.time()
-        loaded = await self._writer.submit(
-            TakeOver(term.epoch, term.term, now, now - self._rules.reoffer_delay)
-        )
+        loaded = await writer.submit(TakeOver(term.epoch, term.term, now, now - self._rules.reoffer_delay))
         assert isinstance(loaded, Loaded)
         self._tenure = Tenure(
             loaded,
-            _Commits(self._writer),
+            _Commits(writer),
             Reader(self._pool),
             self._rules,
             self._signer,
@@ -75,12 +75,22 @@ class InteractionService:
             term=term.term,
             clock=time.time,
             lost=self._core.step_down,
+            random=process.random.random,
+        )
+        self._mastership = Mastership(
+            self._signer,
+            process.bootstrap.site,
+            term.epoch,
+            prove=lambda: writer.submit(Prove()),
+            proxies=lambda: [peer for peer in self._core.peers if peer.hello.type == PROXY],
+            clock=time.time,
         )
         self._tenure.start()
         process.configuration.changed.append(self._configuration_changed)
         self._watching = [
             self._core.guard(asyncio.create_task(self._prune_for_ever(), name="prune")),
-            self._core.guard(asyncio.create_task(self._watch_writer(self._writer), name="watch-writer")),
+            self._core.guard(asyncio.create_task(self._watch_writer(writer), name="watch-writer")),
+            self._core.guard(asyncio.create_task(self._mastership.renew_for_ever(), name="mastership")),
         ]
 
     async def end(self, why: str) -> None:
@@ -88,6 +98,7 @@ class InteractionService:
         for task in self._watching:
             task.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
+        self._mastership = None
         tenure, self._tenure = self._tenure, None
         if tenure is not None:
             await tenure.stop()
@@ -115,6 +126,8 @@ class InteractionService:
         """A link stands while primary."""
         if self._tenure is not None:
             self._tenure.channels.link_opened(peer)
+        if self._mastership is not None and peer.hello.type == PROXY:
+            self._mastership.tell(peer)
 
     def on_closed(self, peer: Peer, why: str) -> None:
         """A link is gone, and with a proxy's all its channels: their sessions are lost from now on."""

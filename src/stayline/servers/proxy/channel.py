@@ -8,7 +8,7 @@ import msgspec
 
 from stayline.domain.errors import Refusal
 from stayline.link.messages.envelope import Frame, Identity
-from stayline.link.messages.interaction import RestoreChannel
+from stayline.link.messages.interaction import RestoreChannel, TicketRenewed
 from stayline.link.peer import Peer
 
 _RETRY_SECONDS = 0.5
@@ -30,6 +30,7 @@ class _Opened(msgspec.Struct):
 
 
 _opened = msgspec.json.Decoder(_Opened)
+_renewed = msgspec.json.Decoder(TicketRenewed)
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +58,12 @@ class Channel:
         opened = _opened.decode(payload)
         self.session, self.ticket = opened.session, opened.ticket
         self.last_seq = opened.snapshot.as_of
+
+    def note_ticket(self, payload: msgspec.Raw) -> None:
+        """The core renewed the ticket of the session. Raises one of ``frames.UNREADABLE``."""
+        renewed = _renewed.decode(payload)
+        if renewed.session == self.session:
+            self.ticket = renewed.ticket
 
     def note_closed(self) -> None:
         """The session is over."""

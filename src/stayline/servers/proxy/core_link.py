@@ -136,7 +136,7 @@ class CoreLink(BaseHandler):
             return
         if frame.t is Kind.REPLY:
             if request.m in self._profile.opening:
-                self._note_opened(channel, frame)
+                self._note(channel.note_opened, channel, frame)
             elif request.m in self._profile.closing:
                 channel.note_closed()
         to_client(channel, frame)
@@ -153,9 +153,9 @@ class CoreLink(BaseHandler):
         self._channels.settle(channel, refused.i)
         to_client(channel, refused)
 
-    def _note_opened(self, channel: Channel, frame: Frame) -> None:
+    def _note(self, note: Callable[[msgspec.Raw], None], channel: Channel, frame: Frame) -> None:
         try:
-            channel.note_opened(frame.p)
+            note(frame.p)
         except UNREADABLE as error:
             log.error("proxy.session_unreadable", user=channel.identity.user, why=str(error))
 
@@ -178,6 +178,8 @@ class CoreLink(BaseHandler):
             return
         if frame.m == "session.ended":
             channel.note_closed()
+        elif frame.m == "session.ticket":
+            self._note(channel.note_ticket, channel, frame)
         to_client(channel, frame)
 
     # -- the primary comes and goes
