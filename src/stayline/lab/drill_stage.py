@@ -1,28 +1,25 @@
 """What a drill works with: a centre, agents and customers at work in it, and the clock of what was done when."""
 
 import asyncio
-import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-import msgspec
 import structlog
 
 from stayline.control.host.plan import OPERATOR
 from stayline.control.switch.steps import KEY, SECTION
 from stayline.domain.errors import RefusedError, StaylineError, refuse
 from stayline.domain.objects import ApplicationType
-from stayline.lab.attendant import environment
 from stayline.lab.centre import Centre
 from stayline.lab.drill_cut import Cable
 from stayline.lab.drill_database import held, open_database
 from stayline.lab.drill_load import LoadProcess
 from stayline.lab.load import Order
+from stayline.lab.switch_order import switch_site
 from stayline.link.bootstrap import load_bootstrap
 from stayline.link.configuration import ConfigurationClient, configuration_endpoints
-from stayline.link.messages.control import SwitchSummary
 from stayline.link.messages.envelope import Hello, Role
 
 log = structlog.get_logger("stayline.drill")
@@ -222,30 +219,11 @@ class Stage:
     async def switch(self, target: str, *, forced: bool = False) -> None:
         """The operator's command, as an operator gives it. A failure is a problem of the drill."""
         began = time.monotonic()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "stayline.cli.main", "site", "switch", target),
-            *("--forced" if forced else "--planned", "--reason", "drill", "--by", "drill", "--json"),
-            *("--state", str(self.centre.layout.state)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment(),
-        )
         try:
-            async with asyncio.timeout(SWITCH_SECONDS):
-                out, err = await process.communicate()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            self.problems.append(f"the switch to {target} did not end within {SWITCH_SECONDS:g} s")
+            told = await switch_site(self.centre.layout.state, target, forced=forced, seconds=SWITCH_SECONDS)
+        except RefusedError as error:
+            self.problems.append(error.refusal.reason)
             return
-        for line in err.decode().splitlines():
-            log.info("switch", target=target, why=line.strip())
-        if process.returncode:
-            self.problems.append(f"the switch to {target} failed: {' '.join(err.decode().split())[-400:]}")
-            return
-        told = msgspec.json.decode(out, type=SwitchSummary)
         self.say(
             f"switch to {target} took {time.monotonic() - began:.1f} s: {told.agents_after} of {told.agents_before} "
             f"agents back, {told.seconds_without_service:.1f} s without service; {told.why or 'nothing lost'}"

@@ -8,7 +8,7 @@ made.
 import fcntl
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -154,11 +154,13 @@ def lay_out(
     durable_setup: bool = True,
     databases: Mapping[str, str] = MappingProxyType({}),
     random: Random | None = None,
+    adjust: Callable[[ConfigObject], ConfigObject] | None = None,
 ) -> Layout:
     """Make or complete the state folder.
 
     ``config`` a TOML file (None: the packaged sample centre); ``agents`` synthetic agents with places of
-    their own; ``fresh`` removes what is there first. Raises RefusedError, also when a lab runs in the folder.
+    their own; ``fresh`` removes what is there first; ``adjust`` may change each object of the centre before it is
+    provisioned. Raises RefusedError, also when a lab runs in the folder.
     """
     state = state.absolute()
     if fresh:
@@ -167,7 +169,7 @@ def lay_out(
     sample = load_centre(config, state)
     centre = with_crowd(sample, agents)
     synthetic = {one.name for one in centre.objects} - {one.name for one in sample.objects}
-    objects = centre.objects
+    objects = [adjust(one) for one in centre.objects] if adjust is not None else centre.objects
     laid = _read_laid(state)
     hosts = [one for one in objects if one.type is ObjectType.HOST]
     _assign_ports(state, laid, hosts, objects, random or Random())
