@@ -7,13 +7,24 @@ from collections.abc import Awaitable, Callable
 import structlog
 import uvloop
 
+from bench.memory import memory
 from bench.proxy import proxy
 from bench.results import Result, save, show
+from bench.setups import setups
 from bench.transitions import transitions
 
 BENCHMARKS: dict[tuple[str, ...], Callable[[], Awaitable[list[Result]]]] = {
     ("durable_transitions",): transitions,
-    ("proxy_messages", "proxy_latency_p50", "proxy_latency_p99"): proxy,
+    (
+        "proxy_messages",
+        "proxy_latency_p50",
+        "proxy_latency_p99",
+        "proxy_messages_nats",
+        "proxy_latency_p50_nats",
+        "proxy_latency_p99_nats",
+    ): proxy,
+    ("setups", "resumes"): setups,
+    ("memory_per_client",): memory,
 }
 """Names of the figures -> the measurement that takes them together."""
 

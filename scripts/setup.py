@@ -2,7 +2,7 @@
 
 Standard library only, because it runs before anything is installed. Called by the Makefile:
 ``setup.py run`` (what ``make run`` needs), ``setup.py test`` (also the test tools and Chromium),
-``setup.py bench`` (also HAProxy). Repeating it costs a fraction of a second when nothing changed.
+``setup.py bench`` (also HAProxy and NATS). Repeating it costs a fraction of a second when nothing changed.
 """
 
 import hashlib
@@ -22,7 +22,10 @@ SYSTEM: dict[str, list[tuple[tuple[str, ...], str, str]]] = {
         (("ip",), "iproute2", "the tests over a network that fails"),
         (("nft",), "nftables", "the tests over a network that fails"),
     ],
-    "bench": [(("haproxy",), "haproxy", "the proxy benchmark's reference")],
+    "bench": [
+        (("haproxy",), "haproxy", "the proxy benchmark's reference"),
+        (("nats-server",), "nats-server", "the proxy benchmark's other reference"),
+    ],
 }
 LOCKS = {"run": ["build", "run"], "test": ["build", "run", "dev"], "bench": ["build", "run", "dev"]}
 
