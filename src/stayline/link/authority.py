@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from stayline.link.tls_sessions import ReusingContext
+
 CA_CERTIFICATE = "ca.pem"
 CA_KEY = "ca.key"
 _CA_DAYS = 3_650
@@ -57,8 +59,9 @@ def server_context(tls: TlsFiles) -> ssl.SSLContext:
 
 @functools.lru_cache(maxsize=64)
 def client_context(tls: TlsFiles) -> ssl.SSLContext:
-    """Context of an opener. The handshake checks the certificate's name against the application's. Cached."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    """Context of an opener. The handshake checks the certificate's name against the application's. Cached, also because
+    it remembers the TLS sessions of its connections."""
+    context = ReusingContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED

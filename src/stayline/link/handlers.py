@@ -53,6 +53,10 @@ class Handler(Protocol):
     def on_event(self, peer: "Peer", name: str, payload: msgspec.Raw, channel: int, seq: int) -> None:
         """An event arrived. RefusedError (a malformed one) closes the link with it."""
 
+    def on_statement(self, peer: "Peer", statement: str) -> None:
+        """The other side carries this signed statement of mastership; unverified. Told after ``on_open`` when its
+        welcome carried one, and for each newer one in its answers to polls."""
+
     def on_closed(self, peer: "Peer", why: str) -> None:
         """The link is gone."""
 
@@ -69,6 +73,9 @@ class BaseHandler:
 
     def on_event(self, peer: "Peer", name: str, payload: msgspec.Raw, channel: int, seq: int) -> None:
         """Unknown events are no error: newer versions may send more."""
+
+    def on_statement(self, peer: "Peer", statement: str) -> None:
+        """Nobody here follows mastership."""
 
     def on_closed(self, peer: "Peer", why: str) -> None:
         """Nothing to clean."""

@@ -48,34 +48,60 @@ def stale(lower: Hello, higher: Hello) -> Refusal | None:
     return None
 
 
+def unknown(ignorant: Hello, knowing: Hello) -> Refusal | None:
+    """Refusal when ``ignorant`` acts without knowing any epoch while ``knowing`` knows one: nobody could tell whether
+    it may act."""
+    if ignorant.epoch == 0 < knowing.epoch and ignorant.role in _ACTING:
+        reason = (
+            f"{ignorant.application} acts as {ignorant.role} and reports no epoch, "
+            f"but {knowing.application} knows epoch {knowing.epoch}."
+        )
+        fix = f"Is {ignorant.application} linked to the database of the site that holds the mastership?"
+        return Refusal(code="epoch.unknown", reason=reason, fix=fix, field="epoch", epoch=knowing.epoch)
+    return None
+
+
 def check_opener(
     opener: Hello, own: Hello, certificate: Certificate | None, accepts: Accepts
 ) -> Refusal | None:
     """What the listener ``own`` objects to in the opener's hello; None: it may come in, if its token is good."""
     return (
-        _check_version(opener)
+        _check_version(opener, own)
         or _check_target(opener, own)
         or _check_identity(opener, own, certificate, accepts)
         or stale(opener, own)
         or stale(own, opener)
+        or unknown(opener, own)
+        or unknown(own, opener)
     )
 
 
 def check_listener(welcome: Hello, own: Hello, certificate: Certificate | None) -> Refusal | None:
     """What the opener ``own`` objects to in the listener's welcome; None when all is well."""
     return (
-        _check_version(welcome)
+        _check_version(welcome, own)
         or _check_answerer(welcome, own, certificate)
         or stale(welcome, own)
         or stale(own, welcome)
+        or unknown(welcome, own)
+        or unknown(own, welcome)
     )
 
 
-def _check_version(other: Hello) -> Refusal | None:
+def _check_version(other: Hello, own: Hello) -> Refusal | None:
     if other.version == PROTOCOL_VERSION:
         return None
-    reason = f"{other.application} speaks link version {other.version}, this side speaks {PROTOCOL_VERSION}."
-    return Refusal(code="hello.version", reason=reason, field="version", fix="Upgrade the older of the two.")
+    reason = (
+        f"{other.application} speaks link version {other.version}, "
+        f"{own.application} speaks {PROTOCOL_VERSION}."
+    )
+    older = other if other.version < PROTOCOL_VERSION else own
+    return Refusal(
+        code="hello.version",
+        reason=reason,
+        field="version",
+        fix=f"Upgrade {older.application}, the older one.",
+    )
 
 
 def _check_target(opener: Hello, own: Hello) -> Refusal | None:
@@ -83,13 +109,25 @@ def _check_target(opener: Hello, own: Hello) -> Refusal | None:
         reason = f"{opener.application} wanted to reach {opener.expect}, but this is {own.application}."
         fix = "Correct host and port of one of the two in the configuration."
         return Refusal(code="hello.application", reason=reason, field="expect", fix=fix)
-    if opener.expect_cluster and opener.expect_cluster != own.cluster:
-        here = own.cluster or "no cluster"
+    return _check_home(opener, own, "expect_cluster", "expect_site")
+
+
+def _check_home(asking: Hello, answering: Hello, cluster_field: str, site_field: str) -> Refusal | None:
+    """Cluster and site that ``asking`` expects of ``answering``."""
+    if asking.expect_cluster and asking.expect_cluster != answering.cluster:
+        here = f"cluster {answering.cluster}" if answering.cluster else "no cluster"
         reason = (
-            f"{opener.application} wanted a node of cluster {opener.expect_cluster}, "
-            f"but {own.application} belongs to {here}."
+            f"{asking.application} wanted a node of cluster {asking.expect_cluster}, "
+            f"but {answering.application} belongs to {here}."
         )
-        return Refusal(code="hello.cluster", reason=reason, field="expect_cluster")
+        return Refusal(code="hello.cluster", reason=reason, field=cluster_field)
+    if asking.expect_site and asking.expect_site != answering.site:
+        here = f"site {answering.site}" if answering.site else "no site"
+        reason = (
+            f"{asking.application} wanted a server of site {asking.expect_site}, "
+            f"but {answering.application} belongs to {here}."
+        )
+        return Refusal(code="hello.site", reason=reason, field=site_field)
     return None
 
 
@@ -138,13 +176,9 @@ def _check_answerer(welcome: Hello, own: Hello, certificate: Certificate | None)
     if own.expect and welcome.application != own.expect:
         reason = f"{own.application} wanted to reach {own.expect}, but {welcome.application} answered."
         return Refusal(code="hello.application", reason=reason, field="application")
-    if own.expect_cluster and welcome.cluster != own.expect_cluster:
-        here = welcome.cluster or "no cluster"
-        reason = (
-            f"{own.application} wanted a node of cluster {own.expect_cluster}, "
-            f"but {welcome.application} belongs to {here}."
-        )
-        return Refusal(code="hello.cluster", reason=reason, field="cluster")
+    elsewhere = _check_home(own, welcome, "cluster", "site")
+    if elsewhere is not None:
+        return elsewhere
     if certificate is None or certificate.application != welcome.application:
         proven = certificate.application if certificate else "nobody"
         reason = f"{welcome.application} answered, but its certificate belongs to {proven}."

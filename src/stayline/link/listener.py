@@ -8,7 +8,9 @@ import msgspec
 import structlog
 
 from stayline.domain.errors import Refusal, RefusedError, StaylineError
+from stayline.link.acceptor import Acceptor
 from stayline.link.authority import TlsFiles, server_context
+from stayline.link.door import Arrival, Door
 from stayline.link.handshake import Accepts, check_opener
 from stayline.link.messages.envelope import (
     MAX_CLIENT_FRAME_BYTES,
@@ -23,6 +25,8 @@ from stayline.link.peer import PERSON_LIMITS, SERVER_LIMITS, Handler, Limits, Pe
 from stayline.link.tokens import TokenVerifier
 from stayline.link.wire import LINGER_SECONDS, Wire
 
+__all__ = ["Door", "Listener"]
+
 log = structlog.get_logger(__name__)
 _HELLO_FRAME_BYTES = 16_384
 _FULL_RETRY_SECONDS = 1.0
@@ -35,6 +39,10 @@ class Listener:
     raise RefusedError, which the opener gets instead of a welcome. ``on_higher_epoch(epoch, peer)`` is told when
     a *server* knows a higher epoch than ours (a person's claim proves nothing). ``admits(identity)`` says why a person
     with a good token is not let in all the same (None: is let in); :meth:`recheck` asks it again.
+
+    ``handshakes``: TLS handshakes at a time, more wait in the kernel (may be changed while it listens). ``door``
+    decides when an opener whose hello is good gets its welcome (None: at once). ``statement()`` is the newest signed
+    statement of mastership: answers to polls carry it when it is not the one that the welcome carried.
     """
 
     def __init__(
@@ -55,6 +63,9 @@ class Listener:
         hello_timeout: float = 10.0,
         on_higher_epoch: Callable[[int, Peer], None] | None = None,
         admits: Callable[[Identity], Refusal | None] | None = None,
+        handshakes: int = 32,
+        door: Door | None = None,
+        statement: Callable[[], str] | None = None,
     ) -> None:
         self.hello = hello
         self.handler_factory = handler_factory
@@ -71,48 +82,74 @@ class Listener:
         self.hello_timeout = hello_timeout
         self.on_higher_epoch = on_higher_epoch
         self.admits = admits
+        self.handshakes = handshakes
+        self.door = door
+        self.statement = statement
         self.peers: set[Peer] = set()
         self.openings: set[Wire] = set()
-        self._server: asyncio.Server | None = None
+        self.waiting: set[Arrival] = set()
+        self.abandoned = 0
+        self._acceptor: Acceptor | None = None
         self._starting: set[asyncio.Task[None]] = set()
 
     @property
     def is_open(self) -> bool:
         """Whether the port accepts connections."""
-        return self._server is not None
+        return self._acceptor is not None
+
+    def bound_handshakes(self, handshakes: int) -> None:
+        """Allow that many TLS handshakes at a time from now on."""
+        self.handshakes = handshakes
+        if self._acceptor is not None:
+            self._acceptor.allow(handshakes)
 
     async def open(self) -> None:
         """Listen. Port 0 takes a free one, which ``port`` then says. Raises OSError when the port is taken."""
-        if self._server is not None:
+        if self._acceptor is not None:
             return
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            self._wire,
-            self.host,
-            self.port,
-            ssl=server_context(self.tls),
-            backlog=1_024,
-            reuse_address=True,
-            ssl_handshake_timeout=self.hello_timeout,
-            ssl_shutdown_timeout=LINGER_SECONDS,
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+        context = server_context(self.tls)
+        acceptor = Acceptor(self._wire, context, handshakes=self.handshakes, timeout=self.hello_timeout)
+        self._acceptor = acceptor
+        try:
+            port = await acceptor.open(self.host, self.port)
+        except BaseException:
+            if self._acceptor is acceptor:
+                self._acceptor = None
+            raise
+        if self._acceptor is acceptor:
+            self.port = port
+        else:  # closed while the port was being opened
+            acceptor.close()
 
     async def close(self, refusal: Refusal | None = None, *, drop: bool) -> None:
         """Close the port. ``drop``: also say bye (with ``refusal``) on all live links and wait for their end."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is not None:
+            acceptor.close()
+            self.abandoned += acceptor.abandoned
         if not drop:
             return
         for wire in list(self.openings):
             wire.say_bye(refusal, "the listener closed", Kind.REFUSED)
+        for arrival in list(self.waiting):
+            arrival.refuse(refusal or self._closed())
         leaving = list(self.peers)
         for peer in leaving:
             peer.hang_up(refusal)
         waiting = [peer.closed for peer in leaving if not peer.closed.done()]
         if waiting:
             await asyncio.wait(waiting, timeout=LINGER_SECONDS + 1.0)
+
+    def abort(self, why: str) -> None:
+        """Close the port and cut all live links at once, without a word: as a process that is killed."""
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is not None:
+            acceptor.close()
+            self.abandoned += acceptor.abandoned
+        for wire in list(self.openings):
+            wire.abort(why)
+        for peer in [*self.peers, *(arrival.peer for arrival in self.waiting)]:
+            peer.abort(why)
 
     def recheck(self) -> None:
         """What decides on persons has changed: hang up on those who are not let in any more."""
@@ -135,7 +172,7 @@ class Listener:
         )
 
     def _connected(self, wire: Wire) -> None:
-        if len(self.peers) + len(self.openings) >= self.max_connections:
+        if len(self.peers) + len(self.openings) + len(self.waiting) >= self.max_connections:
             reason = f"{self.hello().application} has its {self.max_connections} connections already."
             self._refuse(
                 wire,
@@ -170,26 +207,66 @@ class Listener:
             opener = read_hello(frame, Kind.HELLO)
             application = opener.application
             peer = self._admit(wire, opener)
-            handler = self.handler_factory(peer)
         except StaylineError as error:
             self._refuse(wire, error.refusal, application)
             return
-        wire.send(Frame(Kind.WELCOME, p=msgspec.Raw(msgspec.json.encode(self.hello()))))
-        wire.start_addp(opener.remote, trace=opener.application if opener.trace else "")
+        arrival = Arrival(
+            peer, wire, let_in=self._let_in, turn_away=self._turn_away, over=self.waiting.discard
+        )
+        if self.door is None:
+            arrival.enter()
+            return
+        self.waiting.add(arrival)
+        arrival.at(self.door)
+
+    def _turn_away(self, arrival: Arrival, refusal: Refusal) -> None:
+        self._refuse(arrival.wire, refusal, arrival.peer.hello.application)
+
+    def _let_in(self, arrival: Arrival) -> None:
+        peer, wire = arrival.peer, arrival.wire
+        opener, own = peer.hello, self.hello()
+        try:
+            if arrival.waited:
+                self._recheck_waited(peer, own)
+            handler = self.handler_factory(peer)
+        except StaylineError as error:
+            self._turn_away(arrival, error.refusal)
+            return
+        wire.send(Frame(Kind.WELCOME, p=msgspec.Raw(msgspec.json.encode(own))))
+        wire.liveness.start(
+            opener.remote,
+            others=opener.local,
+            trace=opener.application if opener.trace else "",
+            statement=self.statement,
+            told=own.statement,
+        )
         self.peers.add(peer)
         peer.closed.add_done_callback(lambda _: self.peers.discard(peer))
         task = asyncio.get_running_loop().create_task(self._start(peer, handler))
         self._starting.add(task)
         task.add_done_callback(self._starting.discard)
 
+    def _recheck_waited(self, peer: Peer, own: Hello) -> None:
+        """What was good at its hello may be so no longer. Raises RefusedError."""
+        if not self.is_open:
+            raise RefusedError(self._closed())
+        refusal = check_opener(peer.hello, own, peer.certificate, self.accepts)
+        if refusal is None and peer.identity is not None and self.admits is not None:
+            refusal = self.admits(peer.identity)
+        if refusal is not None:
+            raise RefusedError(refusal)
+
+    def _closed(self) -> Refusal:
+        reason = f"{self.hello().application} does not take new links at the moment."
+        return Refusal(code="link.closed", reason=reason, retryable=True)
+
     def _admit(self, wire: Wire, opener: Hello) -> Peer:
         """Check the opener. Raises RefusedError."""
         assert wire.transport is not None
         own = self.hello()
         certificate = certificate_of(wire.transport)
-        if self._server is None:
-            reason = f"{own.application} does not take new links at the moment."
-            raise RefusedError(Refusal(code="link.closed", reason=reason, retryable=True))
+        if not self.is_open:
+            raise RefusedError(self._closed())
         server = certificate is not None
         peer = Peer(
             wire,

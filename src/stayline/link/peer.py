@@ -57,7 +57,9 @@ class Peer:
     ``hello``: what it said of itself (role, epoch and term follow its ``server.role`` events). ``identity``: the
     person proven by the token, None for a server, which is proven by its ``certificate``. ``generation`` is new
     with each link of this process. ``closed`` gets the reason when the link is gone; ``silent`` then says whether
-    ADDP found it dead. ``farewell`` is the refusal said in a ``bye`` by either side.
+    ADDP found it dead. ``farewell`` is the refusal said in a ``bye`` by either side. ``statement`` is the newest
+    signed statement of mastership heard on this link ("" none), unverified; the handler's ``on_statement`` is told of
+    each.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Peer:
         self.identity: Identity | None = None
         self.generation = next(_generations)
         self.remote_address = remote_address
+        self.statement = hello.statement
         self.limits = limits
         self._wire = wire
         self._loop = asyncio.get_running_loop()
@@ -93,6 +96,7 @@ class Peer:
         wire.write_limit = limits.write_buffer
         wire.on_frame = self._frame
         wire.on_lost = self._lost
+        wire.liveness.on_statement = self._stated
 
     def _methods(self) -> frozenset[str] | None:
         if self._accepts is None or self.is_server:
@@ -125,6 +129,20 @@ class Peer:
         """The refusal of the ``bye`` that ended the link, if one did."""
         return self._wire.farewell
 
+    @property
+    def heard_seq(self) -> int:
+        """The highest event sequence heard on this link."""
+        return self._wire.heard_seq
+
+    @property
+    def sent_seq(self) -> int:
+        """The highest event sequence sent on this link."""
+        return self._wire.sent_seq
+
+    def poll_now(self, deadline: float) -> None:
+        """This machine has slept: poll at once; the link is dead when nothing is heard within ``deadline`` seconds."""
+        self._wire.liveness.poll_now(deadline)
+
     # -- opening (called by the transport)
 
     async def start(self, handler: Handler) -> None:
@@ -137,6 +155,8 @@ class Peer:
             self._wire.say_bye(error.refusal, error.refusal.reason)
             raise
         self._opened = True
+        if self.statement:
+            handler.on_statement(self, self.statement)
         early, self._early = self._early, []
         for frame in early:
             self._frame(frame)
@@ -292,6 +312,12 @@ class Peer:
 
     def _role(self, now: RoleChanged) -> None:
         self.hello = msgspec.structs.replace(self.hello, role=now.role, epoch=now.epoch, term=now.term)
+
+    def _stated(self, statement: str) -> None:
+        """An answer to our poll carried a statement; one that comes before the link is open is told when it is."""
+        self.statement = statement
+        if self._opened and self._handler is not None:
+            self._handler.on_statement(self, statement)
 
     # -- serving requests
 

@@ -8,30 +8,22 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-import structlog
-
 from stayline.domain.errors import Refusal, refuse
-from stayline.link.addp import Addp, AddpAction, AddpEvent
 from stayline.link.frames import FrameDecoder, FrameError, encode_frame
+from stayline.link.liveness import Liveness
 from stayline.link.messages.envelope import MAX_FRAME_BYTES, Frame, Kind
-
-log = structlog.get_logger(__name__)
 
 LINGER_SECONDS = 2.0
 """How long a closing link may take to hand over its last bytes before it is cut."""
-
-_CONFIRM_SECONDS = 0.05
-"""A dead verdict is looked at once more after this, when bytes that had already arrived have been read."""
-
-_PONG = encode_frame(Frame(Kind.PONG))
-_PING = encode_frame(Frame(Kind.PING))
 
 
 class Wire(asyncio.Protocol):
     """One connection. All writes of one turn of the event loop go out together.
 
     ``write_limit``: bytes that may wait for a slow reader before it is cut off. ``why`` says how it ended;
-    ``silent`` whether ADDP ended it; ``farewell`` is the refusal of a ``bye`` sent or received.
+    ``silent`` whether ADDP ended it for silence; ``farewell`` is the refusal of a ``bye`` sent or received.
+    ``heard_at`` is when bytes last arrived (the loop's clock); ``heard_seq``/``sent_seq`` are the highest sequence
+    numbers of events that came in and went out.
     """
 
     def __init__(self, on_connected: "Callable[[Wire], None]", *, max_frame: int, write_limit: int) -> None:
@@ -50,11 +42,10 @@ class Wire(asyncio.Protocol):
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._closing = False
-        self._heard = self._loop.time()
-        self._addp: Addp | None = None
-        self._trace = ""
-        # uvloop gives a plain handle for a time that has come already.
-        self._addp_timer: asyncio.Handle | None = None
+        self.heard_at = self._loop.time()
+        self.heard_seq = 0
+        self.sent_seq = 0
+        self.liveness = Liveness(self)
         self._linger_timer: asyncio.Handle | None = None
 
     # -- asyncio.Protocol
@@ -68,7 +59,7 @@ class Wire(asyncio.Protocol):
         """Bytes arrived; whatever they are, the other side lives."""
         if self._closing:
             return
-        self._heard = self._loop.time()
+        self.heard_at = self._loop.time()
         try:
             frames = self._decoder.feed(data)
         except FrameError as error:
@@ -81,9 +72,9 @@ class Wire(asyncio.Protocol):
         """The connection is gone."""
         self.lost = True
         self._closing = True
-        for timer in (self._addp_timer, self._linger_timer):
-            if timer is not None:
-                timer.cancel()
+        self.liveness.stop()
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
         self._out.clear()
         if not self.why:
             self.why = f"connection lost: {exc}" if exc else "closed by the other side"
@@ -113,9 +104,12 @@ class Wire(asyncio.Protocol):
                 f"{frame.m or frame.t} has {len(data)} bytes; this link carries {self.send_limit} at most."
             )
             raise refuse("link.too_large", reason, field="p")
-        self._write(data)
+        if frame.s > self.sent_seq and frame.t is Kind.EVENT:
+            self.sent_seq = frame.s
+        self.write(data)
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
+        """Queue an encoded frame for the end of this turn; the caller knows that the link is not closing."""
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(data)
@@ -143,7 +137,7 @@ class Wire(asyncio.Protocol):
         """Send a last frame, then close; cut after :data:`LINGER_SECONDS` if the other side does not take it."""
         if self._closing:
             return
-        self._write(encode_frame(Frame(kind, e=refusal)))
+        self.write(encode_frame(Frame(kind, e=refusal)))
         self._flush()
         self.farewell = self.farewell or refusal
         self.end(why)
@@ -175,54 +169,13 @@ class Wire(asyncio.Protocol):
             if self._closing:
                 return
             if frame.t is Kind.PING:
-                self._write(_PONG)
-            elif frame.t is not Kind.PONG:
+                self.liveness.polled(frame)
+            elif frame.t is Kind.PONG:
+                self.liveness.answered(frame)
+            else:
+                if frame.s > self.heard_seq and frame.t is Kind.EVENT:
+                    self.heard_seq = frame.s
                 self.on_frame(frame)
-            elif self._trace:
-                log.info("addp.answer", peer=self._trace, why="the poll was answered")
-
-    # -- ADDP
-
-    def start_addp(self, interval: float, trace: str = "") -> None:
-        """Poll the other side after ``interval`` seconds of silence; 0: do not. With ``trace``, the other side's
-        name, polls and their answers are logged."""
-        self._trace = trace
-        if interval > 0 and not self._closing:
-            self._addp = Addp(interval, self._loop.time())
-            self._arm(self._addp.due)
-
-    def _arm(self, when: float) -> None:
-        self._addp_timer = self._loop.call_at(when, self._tick)
-
-    def _tick(self) -> None:
-        if self._addp is None or self._closing:
-            return
-        addp = self._addp
-        if self._heard > addp.heard_at:
-            addp, _ = addp.step(self._heard, AddpEvent.HEARD)
-        self._addp, action = addp.step(self._loop.time(), AddpEvent.TICK)
-        if action is AddpAction.POLL:
-            self._write(_PING)
-            if self._trace:
-                silence = f"nothing was heard for {self._loop.time() - self._heard:.3f} s"
-                log.info("addp.poll", peer=self._trace, why=silence)
-        if action is AddpAction.DEAD:
-            self._addp_timer = self._loop.call_later(_CONFIRM_SECONDS, self._confirm_dead, self._heard)
-        else:
-            # uvloop's clock has milliseconds: one more keeps the next tick from coming just too early.
-            self._arm(self._addp.due + 0.001)
-
-    def _confirm_dead(self, heard: float) -> None:
-        if self._closing or self._addp is None:
-            return
-        if self._heard > heard:
-            self._tick()
-            return
-        self.silent = True
-        silence = self._loop.time() - heard
-        self.abort(
-            f"addp: nothing heard for {silence:.1f} s (timeout {self._addp.interval:g} s, polled once)"
-        )
 
 
 def _ignore_frame(frame: Frame) -> None:

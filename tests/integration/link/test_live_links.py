@@ -143,8 +143,8 @@ def _stand_still() -> None:
 
 async def _heard_for(peer: Peer, seconds: float) -> None:
     """Wait until something of the other side (polls, answers) was heard later than ``seconds`` from now."""
-    start = peer._wire._heard
-    await until(lambda: peer._wire._heard > start + seconds, "the other side is heard")
+    start = peer._wire.heard_at
+    await until(lambda: peer._wire.heard_at > start + seconds, "the other side is heard")
 
 
 @pytest.mark.parametrize(

@@ -43,11 +43,7 @@ class Member:
 
     def die(self) -> None:
         """As a killed process: port closed, links reset."""
-        assert self.listener._server is not None
-        self.listener._server.close()
-        self.listener._server = None
-        for peer in list(self.listener.peers):
-            peer.abort("killed")
+        self.listener.abort("killed")
 
 
 async def member(material: Material, name: str) -> Member:

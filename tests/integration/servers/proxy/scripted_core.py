@@ -114,11 +114,7 @@ class ScriptedCore(BaseHandler):
 
     def kill(self) -> None:
         """As SIGKILL: port closed, links reset."""
-        if self.listener._server is not None:
-            self.listener._server.close()
-            self.listener._server = None
-        for peer in list(self.listener.peers):
-            peer.abort("killed")
+        self.listener.abort("killed")
         self.hello = msgspec.structs.replace(self.hello, role=Role.BACKUP)
 
     def leave(self) -> None:
