@@ -1,0 +1,126 @@
+"""A port that really opens and closes, and stays the same server's: while it is closed it is bound, and refuses."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Callable, Coroutine
+
+HOST = "127.0.0.1"
+BACKLOG = 512
+
+_RESET = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+"""SO_LINGER on, 0 seconds: closing resets."""
+
+_ESTABLISHED = 1
+
+
+class FakePort:
+    """``serve(connection)`` takes each accepted connection and closes it in the end."""
+
+    def __init__(self, serve: Callable[[socket.socket], Coroutine[None, None, None]]) -> None:
+        self._serve = serve
+        self._reserved: socket.socket | None = bound(0)
+        self.number: int = self._reserved.getsockname()[1]
+        self._listening: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether connections are accepted."""
+        return self._listening is not None
+
+    def open(self) -> None:
+        """Listen."""
+        if self._listening is None:
+            listening, self._reserved = self._reserved or bound(self.number), None
+            listening.listen(BACKLOG)
+            self._listening = listening
+            task = asyncio.get_running_loop().create_task(self._accept(listening), name="fake port")
+            self._accepting = task
+
+    def close(self) -> None:
+        """Close: who connects is refused."""
+        if self._listening is None:
+            return
+        if self._accepting is not None:
+            self._accepting.cancel()
+        self._listening.close()
+        self._listening = None
+        # Where the system does not give it back at once, nobody listens on it all the same.
+        with contextlib.suppress(OSError):
+            self._reserved = bound(self.number)
+
+    def drop(self) -> None:
+        """Give up connections that are not links yet."""
+        for task in self._serving:
+            task.cancel()
+
+    async def end(self) -> None:
+        """Close for good and wait for every task."""
+        self.close()
+        self.drop()
+        tasks = [*self._serving, *([self._accepting] if self._accepting is not None else [])]
+        if tasks:
+            await asyncio.wait(tasks)
+        if self._reserved is not None:
+            self._reserved.close()
+            self._reserved = None
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listening)
+            except OSError as error:
+                if error.errno in (errno.EBADF, errno.EINVAL):
+                    return
+                raise
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            task = loop.create_task(self._serve(connection), name="fake port connection")
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+
+
+def bound(port: int) -> socket.socket:
+    """A socket bound to a port of this machine (0: any), not listening. Raises OSError when it is taken."""
+    one = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.setblocking(False)
+    try:
+        one.bind((HOST, port))
+    except OSError:
+        one.close()
+        raise
+    return one
+
+
+def reset_on_close(connection: socket.socket) -> None:
+    """Closing this connection resets it."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+async def speaks(connection: socket.socket) -> bool:
+    """Whether the client says anything (True) or hangs up without a word. What it says stays unread."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def readable() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(connection, readable)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(connection)
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    except ConnectionError:
+        return False
+
+
+def hung_up(connection: socket.socket) -> bool:
+    """Whether the client has left, told by the state of its connection: nothing is read for it."""
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _ESTABLISHED
