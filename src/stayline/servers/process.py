@@ -28,10 +28,11 @@ from stayline.link.configuration import ConfigurationClient, configuration_endpo
 from stayline.link.kept import KeptLink
 from stayline.link.messages.control import Report
 from stayline.link.messages.envelope import Hello, Identity, Role
-from stayline.link.peer import BaseHandler
+from stayline.link.peer import BaseHandler, Peer, Request, unknown_method
 from stayline.link.tokens import TokenVerifier
 from stayline.link.transport import Endpoint
 from stayline.servers.logs import start_logging
+from stayline.servers.persons import not_admitted
 
 REPORT_SECONDS = 2.0
 REPORT_PAUSE = 0.1
@@ -61,6 +62,20 @@ _LIFELINE_SECONDS = 10.0
 """How long a process may take to stop in order after its lifeline ended."""
 
 
+class _Commands(BaseHandler):
+    """The server's side of the link to its host agent."""
+
+    def __init__(self, commands: dict[str, Callable[[Request], object]]) -> None:
+        self._commands = commands
+
+    async def on_request(self, peer: Peer, request: Request) -> object:
+        """A command of the host agent."""
+        command = self._commands.get(request.method)
+        if command is None:
+            raise unknown_method(request.method)
+        return command(request)
+
+
 class ServerProcess:
     """One server process. ``instance`` is new with each start; ``epoch`` the highest that this process has seen.
 
@@ -83,6 +98,8 @@ class ServerProcess:
             self.tls,
             Path(self.bootstrap.state) / "cache" / f"{name}.json",
         )
+        self.commands: dict[str, Callable[[Request], object]] = {}
+        """What the host agent may ask of this server: method -> answer. It raises RefusedError to refuse."""
         self._report: Callable[[], Report] = self.blank_report
         self._report_fault = ""
         self._pending_report = False
@@ -90,7 +107,7 @@ class ServerProcess:
         self._agent = KeptLink(
             self._agent_endpoint,
             self.hello,
-            BaseHandler(),
+            _Commands(self.commands),
             self.tls,
             random=self.random,
             on_up=lambda _: self._send_report(),
@@ -113,12 +130,10 @@ class ServerProcess:
         return TokenVerifier.load(self.bootstrap.keys)
 
     def admits(self, identity: Identity) -> Refusal | None:
-        """Why a person with a good token is not let in: disabled since the token was signed. One that is not known here
-        may be newer than this copy of the configuration."""
-        person = self.configuration.snapshot.get(ObjectType.PERSON, identity.user)
-        if person is None or person.enabled:
-            return None
-        return Refusal(code="auth.disabled", reason=f"'{identity.user}' is disabled.", field="token")
+        """Why a person with a good token is not let in: disabled or deleted since the token was signed."""
+        known = self.configuration
+        person = known.snapshot.get(ObjectType.PERSON, identity.user)
+        return not_admitted(identity, person, known.mark, known.revision)
 
     def saw_epoch(self, epoch: int) -> None:
         """Note an epoch said by another server; it only grows."""

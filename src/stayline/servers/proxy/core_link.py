@@ -24,6 +24,7 @@ from stayline.link.messages.interaction import (
     RestoreChannels,
     RestoredChannel,
     RestoredChannels,
+    Statement,
 )
 from stayline.link.pair import NOT_PRIMARY, PairLink
 from stayline.link.peer import BaseHandler, Peer, read
@@ -46,7 +47,8 @@ _STEPPING_DOWN = NOT_PRIMARY | {"core.stepped_down"}
 
 class CoreLink(BaseHandler):
     """Owns which primary the clients' frames go to. ``on_change(why)`` is told of every change of state,
-    ``on_leaving(why, retry_after)`` when the primary stops on command."""
+    ``on_leaving(why, retry_after)`` when the primary stops on command, ``on_answer(channel, method)`` of every answer
+    to a client, ``on_statement(token)`` of a signed statement of mastership."""
 
     def __init__(
         self,
@@ -54,6 +56,8 @@ class CoreLink(BaseHandler):
         profile: Profile,
         on_change: Callable[[str], None],
         on_leaving: Callable[[str, float], None],
+        on_answer: Callable[[Channel, str], None],
+        on_statement: Callable[[str], None],
     ) -> None:
         self.peer: Peer | None = None
         self.ready = False
@@ -64,6 +68,8 @@ class CoreLink(BaseHandler):
         self._profile = profile
         self._on_change = on_change
         self._on_leaving = on_leaving
+        self._on_answer = on_answer
+        self._on_statement = on_statement
         self._restoring: asyncio.Task[None] | None = None
 
     def attach(self, pair: PairLink) -> None:
@@ -113,6 +119,9 @@ class CoreLink(BaseHandler):
         if name == "server.leaving" and peer is self.peer:
             leaving = read(payload, Leaving, name)
             self._on_leaving(f"{peer.hello.application}: {leaving.why}", leaving.retry_after)
+        elif name == "server.mastership":
+            # From whichever of the pair: it is signed, and the highest epoch counts.
+            self._on_statement(read(payload, Statement, name).statement)
 
     def _from_core(self, peer: Peer, frame: Frame) -> None:
         if peer is not self.peer:
@@ -140,6 +149,7 @@ class CoreLink(BaseHandler):
             elif request.m in self._profile.closing:
                 channel.note_closed()
         to_client(channel, frame)
+        self._on_answer(channel, request.m)
 
     def _ask_again(self, core: Peer, channel: Channel, refused: Frame) -> None:
         """A core said that it is not primary, and is still the one that is asked."""
@@ -152,6 +162,7 @@ class CoreLink(BaseHandler):
         # Without a key nobody knows whether it had effect: its sender decides.
         self._channels.settle(channel, refused.i)
         to_client(channel, refused)
+        self._on_answer(channel, request.m)
 
     def _note(self, note: Callable[[msgspec.Raw], None], channel: Channel, frame: Frame) -> None:
         try:
@@ -210,6 +221,7 @@ class CoreLink(BaseHandler):
             reason = f"The core was lost before it answered {request.m}; without a key it is not repeated."
             refusal = Refusal(code="link.lost", reason=reason, retryable=True)
             to_client(channel, Frame(Kind.ERROR, number, e=refusal))
+            self._on_answer(channel, request.m)
 
     def _primary(self, peer: Peer) -> None:
         self.peer = peer

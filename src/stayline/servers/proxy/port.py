@@ -24,6 +24,7 @@ class FollowingPort:
         self.listener = listener
         self._on_change = on_change
         self._wanted = False
+        self._held = False
         self._why = ""
         self._refusal: Refusal | None = None
         self._wake = asyncio.Event()
@@ -32,6 +33,23 @@ class FollowingPort:
     def wanted(self) -> bool:
         """Whether the port should be open."""
         return self._wanted
+
+    @property
+    def held(self) -> bool:
+        """Whether it stays closed although it should be open (for those who are linked already)."""
+        return self._held
+
+    def hold(self, why: str) -> None:
+        """Close the port to newcomers, whatever is wished, and hang up on nobody."""
+        self._held = True
+        self._why = why
+        self._wake.set()
+
+    def release(self, why: str) -> None:
+        """Take :meth:`hold` back."""
+        self._held = False
+        self._why = why
+        self._wake.set()
 
     def want(self, wanted: bool, why: str, refusal: Refusal | None = None) -> None:
         """Wish it open or closed; ``refusal`` is said to those who are hung up on."""
@@ -47,10 +65,15 @@ class FollowingPort:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if self._wanted and not self.listener.is_open:
+            listener = self.listener
+            if not self._wanted:
+                if listener.is_open or listener.peers:
+                    await self.close(self._refusal, self._why)
+            elif self._held:
+                if listener.is_open:
+                    await self._close_door()
+            elif not listener.is_open:
                 await self._open()
-            elif not self._wanted and self.listener.is_open:
-                await self.close(self._refusal, self._why)
 
     async def _open(self) -> None:
         try:
@@ -62,6 +85,11 @@ class FollowingPort:
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wake.set)
             return
         log.info("port.open", port=self.listener.port, why=self._why)
+        self._on_change(self._why)
+
+    async def _close_door(self) -> None:
+        await self.listener.close(drop=False)
+        log.info("port.held", port=self.listener.port, why=self._why)
         self._on_change(self._why)
 
     async def close(self, refusal: Refusal | None, why: str) -> None:

@@ -1,26 +1,30 @@
 """The proxy process: clients on one side, the core on the other, and the rule when to listen."""
 
 import asyncio
-import functools
 
 import msgspec
 import structlog
 
-from stayline.domain.errors import Refusal, RefusedError, refuse
+from stayline.domain.errors import Refusal
 from stayline.domain.objects import ObjectType
+from stayline.link.admission import AdmissionSettings
 from stayline.link.handshake import Accepts
-from stayline.link.messages.control import Report
-from stayline.link.messages.envelope import Frame, Hello, Kind, Role
+from stayline.link.messages.control import Drain, Drained, Report
+from stayline.link.messages.envelope import Hello, Role
 from stayline.link.messages.interaction import Leaving
 from stayline.link.pair import PairLink
-from stayline.link.peer import BaseHandler, Limits, Peer
+from stayline.link.peer import Limits, Request
 from stayline.link.transport import Endpoint, Listener
 from stayline.servers.core_endpoints import core_endpoints
 from stayline.servers.process import ServerProcess
 from stayline.servers.proxy.channel import Channel, Channels, PendingLimits
+from stayline.servers.proxy.clients import ClientHandler
 from stayline.servers.proxy.core_link import CoreLink
+from stayline.servers.proxy.door import ProxyDoor
+from stayline.servers.proxy.drain import Drainage
 from stayline.servers.proxy.port import FollowingPort
 from stayline.servers.proxy.profile import Profile
+from stayline.servers.proxy.statements import Statements
 
 log = structlog.get_logger(__name__)
 
@@ -36,10 +40,24 @@ class Proxy:
         self.profile = profile
         self.channels = Channels()
         self.why = "waiting for a primary of the core"
-        self.core = CoreLink(self.channels, profile, self._core_changed, self._core_leaving)
+        verifier = process.verifier()
+        self.statements = Statements(verifier)
+        self.core = CoreLink(
+            self.channels,
+            profile,
+            on_change=self._core_changed,
+            on_leaving=self._core_leaving,
+            on_answer=self._answered,
+            on_statement=self.statements.heard,
+        )
         self.pair = PairLink(self._endpoints, process.hello, self.core, process.tls, random=process.random)
         self.core.attach(self.pair)
-        self.port = FollowingPort(self._listener(), self._port_changed)
+        chance = process.random.random
+        self.door = ProxyDoor(
+            process.name, self._admission(), verifier, profile.opening, chance, process.report_now
+        )
+        self.port = FollowingPort(self._listener(), self._say)
+        self.drainage = Drainage(process.name, self.channels, self.port, self.door, chance, self._say)
         self.pending_limits = self._pending_limits()
         self._grace: asyncio.TimerHandle | None = None
 
@@ -53,6 +71,14 @@ class Proxy:
 
     def _pending_limits(self) -> PendingLimits:
         return PendingLimits(self._count("max-pending-per-client"), self._count("max-pending"))
+
+    def _admission(self) -> AdmissionSettings:
+        return AdmissionSettings(
+            setups=int(self._option("admission", "set-ups")),
+            queue=int(self._option("admission", "queue")),
+            longest_wait=float(self._option("admission", "longest-wait")),
+            login_rate=float(self._option("admission", "login-rate")),
+        )
 
     def _endpoints(self) -> list[Endpoint]:
         process = self.process
@@ -69,6 +95,8 @@ class Proxy:
         listener = self.port.listener
         listener.max_connections = self._count("max-connections")
         listener.person_limits = self._person_limits()
+        listener.bound_handshakes(int(self._option("admission", "handshakes")))
+        self.door.configure(self._admission())
         listener.recheck()
 
     def _person_limits(self) -> Limits:
@@ -89,6 +117,9 @@ class Proxy:
             max_connections=self._count("max-connections"),
             person_limits=self._person_limits(),
             admits=process.admits,
+            handshakes=int(self._option("admission", "handshakes")),
+            door=self.door,
+            statement=self.statements.current,
         )
 
     # -- what it says of itself
@@ -97,12 +128,16 @@ class Proxy:
         """To clients: the epoch and term are those of the core it serves."""
         role = Role.ACTIVE if self.port.wanted else Role.PASSIVE
         return msgspec.structs.replace(
-            self.process.hello(), role=role, epoch=self.pair.epoch, term=self.pair.term
+            self.process.hello(),
+            role=role,
+            epoch=self.pair.epoch,
+            term=self.pair.term,
+            statement=self.statements.current(),
         )
 
     def report(self) -> Report:
         """To the host agent."""
-        listener = self.port.listener
+        listener, admission = self.port.listener, self.door.admission
         return msgspec.structs.replace(
             self.process.blank_report(),
             role=str(Role.ACTIVE if self.port.wanted else Role.PASSIVE),
@@ -114,7 +149,25 @@ class Proxy:
             address=f"{listener.host}:{listener.port}",
             connected_to=self.pair.connected_to,
             why=self.why,
+            setup_seconds=round(admission.cost.seconds, 5) if admission.cost.measured else 0.0,
+            waiting=admission.waiting,
+            wasted=admission.wasted,
+            forged=self.door.forged,
+            draining=self.drainage.active,
         )
+
+    def closed(self) -> Refusal | None:
+        """Why no client is taken at the moment; None: they are."""
+        if self.drainage.active:
+            return self.drainage.refusal()
+        if self.port.wanted:
+            return None
+        reason = f"{self.process.name} is closing."
+        return Refusal(code="core.away", reason=reason, retryable=True, retry_after=GONE_RETRY_SECONDS)
+
+    def counted(self) -> None:
+        """A client has come or gone."""
+        self.process.report_now()
 
     # -- life
 
@@ -122,6 +175,7 @@ class Proxy:
         """Serve until stopped."""
         process = self.process
         process.set_report(self.report)
+        process.commands["server.drain"] = self._drain
         process.configuration.changed.append(self._configuration_changed)
         port = asyncio.create_task(self.port.run(), name="port")
         await self.pair.start()
@@ -136,18 +190,29 @@ class Proxy:
     async def _leave(self) -> None:
         """Stopped on command: say so to everybody, so that nobody waits here for anything."""
         self._stop_grace()
+        self.drainage.stop()
         why = f"{self.process.name} was stopped"
         for channel in self.channels:
             channel.peer.event("server.leaving", Leaving(why=why))
         refusal = Refusal(code="server.stopping", reason=f"{why}.", retryable=True)
+        self.door.send_away(refusal)
         await self.port.close(refusal, why)
+        self.door.stop()
         await self.core.stop()
         await self.pair.stop()
+
+    def _drain(self, request: Request) -> Drained:
+        return self.drainage.order(request.read(Drain))
+
+    def _answered(self, channel: Channel, method: str) -> None:
+        self.door.answered(channel.peer, method)
 
     # -- when to listen
 
     def _core_changed(self, why: str) -> None:
         self._say(why)
+        if not self.core.ready:
+            self.door.disturbed()
         if self.core.ready:
             self.process.saw_epoch(self.pair.epoch)
             self._stop_grace()
@@ -182,6 +247,7 @@ class Proxy:
             term=self.pair.term,
         )
         self._say(why)
+        self.door.send_away(refusal)
         self.port.want(False, why, refusal)
 
     def _stop_grace(self) -> None:
@@ -189,60 +255,6 @@ class Proxy:
             self._grace.cancel()
             self._grace = None
 
-    def _port_changed(self, why: str) -> None:
-        self._say(why)
-
     def _say(self, why: str) -> None:
         self.why = why
         self.process.report_now()
-
-
-class ClientHandler(BaseHandler):
-    """One client of the proxy; all its frames come in unread."""
-
-    def __init__(self, proxy: Proxy) -> None:
-        self._proxy = proxy
-        self._channel: Channel | None = None
-
-    async def on_open(self, peer: Peer) -> None:
-        """A client has come (its token is already verified)."""
-        proxy = self._proxy
-        if not proxy.port.wanted:
-            raise refuse(
-                "core.away",
-                f"{proxy.process.name} is closing.",
-                retryable=True,
-                retry_after=GONE_RETRY_SECONDS,
-            )
-        if peer.identity is None:
-            raise refuse("identity.missing", "Only persons with a token are let in here.", field="token")
-        channel = self._channel = proxy.channels.add(peer, peer.identity)
-        peer.set_raw(functools.partial(self._frame, channel), everything=True)
-        if not proxy.core.ready:
-            peer.event("core.away", proxy.core.away())
-        proxy.process.report_now()
-
-    def _frame(self, channel: Channel, frame: Frame) -> None:
-        if frame.t is Kind.EVENT:
-            return  # No event of a person means anything to the core.
-        if frame.t is not Kind.REQUEST:
-            reason = f"A {frame.t} frame, but nothing was asked of the client."
-            raise RefusedError(Refusal(code="frame.unexpected", reason=reason, field="t"))
-        if frame.i in channel.pending:
-            reason = f"Request number {frame.i} is used while it is not answered yet."
-            raise RefusedError(Refusal(code="frame.duplicate", reason=reason, field="i"))
-        request = Frame(Kind.REQUEST, frame.i, channel.number, frame.m, frame.k, 0, frame.p)
-        refusal = self._proxy.channels.hold(channel, request, self._proxy.pending_limits)
-        if refusal is not None:
-            channel.peer.send_frame(Frame(Kind.ERROR, frame.i, e=refusal))
-            return
-        self._proxy.core.forward(channel, request)
-
-    def on_closed(self, peer: Peer, why: str) -> None:
-        """The client has gone."""
-        channel, self._channel = self._channel, None
-        if channel is None:
-            return
-        self._proxy.channels.remove(channel)
-        self._proxy.core.client_gone(channel, why)
-        self._proxy.process.report_now()
