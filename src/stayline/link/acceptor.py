@@ -66,6 +66,11 @@ class Acceptor:
         """Handshakes that count against the bound at the moment."""
         return len(self._busy)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it listens: from when the port is bound until it is closed."""
+        return bool(self._sockets)
+
     async def open(self, host: str, port: int) -> int:
         """Listen; the port (a free one for 0). Raises OSError."""
         self._sockets = await _listen(host, port)

@@ -95,7 +95,7 @@ class Listener:
     @property
     def is_open(self) -> bool:
         """Whether the port accepts connections."""
-        return self._acceptor is not None
+        return self._acceptor is not None and self._acceptor.is_open
 
     def bound_handshakes(self, handshakes: int) -> None:
         """Allow that many TLS handshakes at a time from now on."""
