@@ -8,17 +8,23 @@ from hypothesis import strategies as st
 
 from stayline.domain.errors import RefusedError
 from stayline.domain.objects import ConfigObject, ObjectType
+from stayline.domain.revision import position
 from stayline.domain.topology import Configuration
 from stayline.link.messages.configuration import Changes
-from stayline.servers.configuration.views import EVERYBODY, changes_since, page, position, shown
+from stayline.servers.configuration.views import ANYBODY, EVERYBODY, changes_since, concerned, page
 from stayline.store.configuration import Key, Step, Stored
 
 NAMES = ("ann", "bob", "cas")
 KEPT = 4
 
-change = st.tuples(
-    st.sampled_from([ObjectType.PERSON, ObjectType.PLACE]), st.sampled_from(NAMES), st.sampled_from("xyz-")
-)
+KINDS = [ObjectType.PERSON, ObjectType.PLACE, ObjectType.AGENT_GROUP, ObjectType.QUEUE]
+change = st.tuples(st.sampled_from(KINDS), st.sampled_from(NAMES), st.sampled_from("xyz-"))
+PLACES = {"x": "ann", "y": "bob", "z": ""}
+"""What the letter of a person says: its default place."""
+
+MEMBERS = {"x": ["ann", "bob"], "y": ["bob"], "z": ["cas", "ann"]}
+"""What the letter of a group says."""
+
 batches = st.lists(st.lists(change, min_size=1, max_size=3), max_size=12)
 
 
@@ -70,7 +76,13 @@ def after(stored: Stored, batch: list[tuple[ObjectType, str, str]], epoch: int, 
             objects.pop(key, None)
         else:
             objects[key] = ConfigObject(
-                type=type_, name=name, description=text, revision=revision, password_hash="secret"
+                type=type_,
+                name=name,
+                description=text,
+                revision=revision,
+                password_hash="secret" if type_ is ObjectType.PERSON else "",
+                default_place=PLACES[text] if type_ is ObjectType.PERSON else "",
+                members=MEMBERS[text] if type_ is ObjectType.AGENT_GROUP else [],
             )
     touched = frozenset((str(type_), name) for type_, name, _ in batch)
     step = Step(revision, f"{epoch}-{revision:x}{salt:x}", touched)
@@ -78,8 +90,21 @@ def after(stored: Stored, batch: list[tuple[ObjectType, str, str]], epoch: int, 
 
 
 def seen(stored: Stored, view: str) -> list[ConfigObject]:
-    visible = [shown(obj, view) for obj in stored.objects.values()]
-    return Configuration(o for o in visible if o is not None).objects
+    """What a view has in the end, said in another way than the server does."""
+    replace = msgspec.structs.replace
+    everything = [replace(obj, password_hash="") for obj in stored.objects.values()]
+    if view == EVERYBODY:
+        return Configuration(everything).objects
+    own = next((o for o in everything if o.type is ObjectType.PERSON and o.name == view), None)
+    visible = [o for o in everything if o.type is ObjectType.QUEUE or o is own]
+    visible += [
+        replace(o, members=[view])
+        for o in everything
+        if o.type is ObjectType.AGENT_GROUP and view in o.members
+    ]
+    place = own.default_place if own is not None else ""
+    visible += [o for o in everything if o.type is ObjectType.PLACE and o.name == place]
+    return Configuration(visible).objects
 
 
 @given(batches, st.lists(st.booleans(), min_size=12, max_size=12), st.sampled_from([EVERYBODY, *NAMES]))
@@ -146,3 +171,22 @@ def test_pages_put_together_are_the_whole(count: int, size: int) -> None:
         offset = part.more
     assert parts == whole.objects == objects
     assert dataclasses.asdict(stored)["revision"] == whole.revision
+
+
+@given(batches.filter(bool), batches.filter(bool), st.sampled_from(NAMES))
+def test_whom_a_difference_does_not_concern_is_told_what_anybody_is(
+    before: list[list[tuple[ObjectType, str, str]]],
+    after_that: list[list[tuple[ObjectType, str, str]]],
+    view: str,
+) -> None:
+    stored = Stored()
+    for index, batch in enumerate(before):
+        stored = after(stored, batch, 1, index)
+    known, mark, had = stored.revision, stored.mark, seen(stored, view)
+    for index, batch in enumerate(after_that):
+        stored = after(stored, batch, 1, 100 + index)
+    told_as = concerned(stored, known, mark, view)
+    assert told_as in (view, ANYBODY)
+    told = changes_since(stored, known, mark, told_as, authority=True, writable=True, current=True)
+    copy = Configuration(had).applied(told.objects, told.deleted, told.revision, told.full)
+    assert copy.objects == seen(stored, view)

@@ -1,6 +1,7 @@
 """The configuration in the database: reading it, following it, and writing one change as one revision."""
 
 import asyncio
+import functools
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -11,13 +12,15 @@ import asyncpg
 import msgspec
 
 from stayline.domain.errors import Refusal, RefusedError, refuse
-from stayline.domain.objects import ConfigObject
+from stayline.domain.objects import ConfigObject, ObjectType
 from stayline.link.messages.configuration import ChangeRecord, Operation
 from stayline.store.database import Connection
 from stayline.store.passwords import with_hashes
 
 Key = tuple[str, str]
 """Type and name of an object."""
+
+_PERSONAL: frozenset[str] = frozenset({ObjectType.PERSON, ObjectType.AGENT_GROUP, ObjectType.PLACE})
 
 LOCK_TIMEOUT_MS = 5_000
 """How long a change waits for another one to commit."""
@@ -40,6 +43,20 @@ class Stored:
     mark: str = ""
     objects: Mapping[Key, ConfigObject] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
+
+    @functools.cached_property
+    def impersonal(self) -> tuple[Key, ...]:
+        """What is the same for everybody: all but persons, groups of them and places, in order."""
+        return tuple(sorted(key for key in self.objects if key[0] not in _PERSONAL))
+
+    @functools.cached_property
+    def memberships(self) -> Mapping[str, frozenset[Key]]:
+        """Person -> groups that name it as a member."""
+        groups: dict[str, set[Key]] = {}
+        for key, obj in self.objects.items():
+            for member in obj.members if key[0] == ObjectType.AGENT_GROUP else ():
+                groups.setdefault(member, set()).add(key)
+        return {member: frozenset(keys) for member, keys in groups.items()}
 
 
 @dataclass(frozen=True)

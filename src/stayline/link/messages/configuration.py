@@ -23,6 +23,11 @@ class Login(msgspec.Struct, kw_only=True):
         return f"Login(user={self.user!r})"
 
 
+class Renew(msgspec.Struct):
+    """``auth.renew`` -> :class:`LoggedIn`: a new token for the person of this link, whose own has not expired yet, with
+    the roles of now. Nothing is checked but that the person is still there and enabled: it costs no password check."""
+
+
 class LoggedIn(msgspec.Struct, kw_only=True):
     """``token`` is signed and expires at ``identity.expires``."""
 
@@ -43,11 +48,12 @@ class Read(msgspec.Struct, kw_only=True):
 
 
 class Changes(msgspec.Struct, kw_only=True):
-    """Objects as they are at ``revision``; ``full`` means: forget everything else. A person's application gets only
-    its own Person object; nobody gets password hashes. ``deleted`` holds (type, name). ``mark`` identifies the
-    revision across histories (the number alone may come twice after a loss). ``more`` is the offset of the next
-    page, 0 at the end; in an event it says: too long to send, read it. ``current`` is false while the server's
-    database is away or does not follow: another server may know more."""
+    """Objects as they are at ``revision``; ``full`` means: forget everything else. A person's application gets its own
+    Person object, its default place, and the groups that it is in with no other member named: nothing of other
+    persons; nobody gets password hashes. ``deleted`` holds (type, name), perhaps of things never told. ``mark``
+    identifies the revision across histories (the number alone may come twice after a loss). ``more`` is the offset of
+    the next page, 0 at the end; in an event it says: too long to send, read it. ``current`` is false while the
+    server's database is away or does not follow: another server may know more."""
 
     revision: int
     full: bool

@@ -132,10 +132,14 @@ class RoleChanged(msgspec.Struct):
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a person is, as signed in a token by a Configuration Server. ``expires`` is Unix seconds."""
+    """Who a person is, as signed in a token by a Configuration Server. ``expires`` is Unix seconds. ``revision`` and
+    ``mark`` are those of the configuration in which the person was found (0: not said): who knows that one or a newer
+    one and not the person knows that it was deleted."""
 
     user: str
     tenant: str
     roles: list[str]
     expires: float
     display_name: str = ""
+    revision: int = 0
+    mark: str = ""

@@ -17,9 +17,9 @@ import structlog
 
 from stayline.domain.errors import Refusal, RefusedError
 from stayline.domain.objects import ConfigObject
+from stayline.domain.revision import position
 from stayline.domain.topology import Configuration
 from stayline.link.messages.configuration import ChangeRecord
-from stayline.servers.configuration.views import position
 from stayline.store.configuration import (
     Judge,
     Key,

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import structlog
 
-from stayline.domain.errors import Refusal, RefusedError
+from stayline.domain.errors import Refusal, RefusedError, refuse
 from stayline.domain.objects import ConfigObject
 from stayline.link.messages.configuration import LoggedIn, Login
 from stayline.link.messages.envelope import Identity
 from stayline.link.tokens import TokenSigner
+from stayline.servers.persons import not_admitted
 from stayline.store.passwords import nobodys_hash, verify_password
 
 log = structlog.get_logger(__name__)
@@ -33,13 +34,19 @@ MAX_SOURCE = 64
 """Characters of the place that a Workspace process names."""
 
 CHECK_SECONDS = 0.05
-"""What one check takes, about: from it the time to wait is told to whom the queue has no room for."""
+"""What one check takes, about, until some were measured: from it follows when to come back."""
+
+WEIGHT = 0.1
+"""Of the newest measured check in the average."""
+
+LONGEST_WAIT = 120.0
+"""Seconds after which who found no room is to come back at the latest, however many were sent away before."""
 
 
 class Logins:
     """Checks passwords. ``find`` gives a person (with hash) by name; ``option`` a number of section
-    ``configuration-server`` by its key. At most ``concurrency`` checks run at a time, further ones wait in
-    line."""
+    ``configuration-server`` by its key; ``standing`` revision and mark of the configuration that ``find`` looks into.
+    At most ``concurrency`` checks run at a time, further ones wait in line."""
 
     def __init__(
         self,
@@ -50,6 +57,7 @@ class Logins:
         concurrency: int = 2,
         clock: Callable[[], float] = time.time,
         verify: Callable[[str, str], bool] = verify_password,
+        standing: Callable[[], tuple[int, str]] = lambda: (0, ""),
     ) -> None:
         self._find = find
         self._option = option
@@ -57,6 +65,9 @@ class Logins:
         self._concurrency = concurrency
         self._clock = clock
         self._verify = verify
+        self._standing = standing
+        self._cost = CHECK_SECONDS
+        self._promised = 0.0
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="password")
         self._running = asyncio.Semaphore(concurrency)
         self._waiting = 0
@@ -73,9 +84,7 @@ class Logins:
         ``auth.throttled`` or ``auth.busy`` (both with ``retry_after``)."""
         limit = int(self._option("login-queue"))
         if self._waiting >= limit:
-            wait = round(limit * CHECK_SECONDS / self._concurrency, 1)
-            reason = f"{limit} logins are waiting already."
-            raise RefusedError(Refusal(code="auth.busy", reason=reason, retryable=True, retry_after=wait))
+            raise RefusedError(self._no_room())
         keys = _keys(request, address)
         self._admit(request.user, keys)
         self._waiting += 1
@@ -87,13 +96,44 @@ class Logins:
         finally:
             self._waiting -= 1
 
+    def renew(self, identity: Identity) -> LoggedIn:
+        """A new token for a person whose own is still good, without a password. Raises RefusedError ``token.expired``,
+        ``auth.disabled``, or ``config.behind`` when the person may be newer than what is known here."""
+        now = self._clock()
+        if identity.expires <= now:
+            raise refuse(
+                "token.expired", "The token to be renewed has expired.", field="token", fix="Log in again."
+            )
+        revision, mark = self._standing()
+        person = self._find(identity.user)
+        refusal = not_admitted(identity, person, mark, revision)
+        if refusal is None and person is None:
+            reason = f"This Configuration Server does not know '{identity.user}' yet."
+            refusal = Refusal(code="config.behind", reason=reason, retryable=True, retry_after=0.25)
+        if refusal is not None or person is None:
+            assert refusal is not None
+            log.warning("login.not_renewed", user=identity.user[:64], code=refusal.code, why=refusal.reason)
+            raise RefusedError(refusal)
+        log.info("login.renewed", user=person.name, why="its token was still good")
+        return self._signed(person)
+
+    def _no_room(self) -> Refusal:
+        """Behind everybody who waits, and everybody who was sent away before: they do not come back together."""
+        now, each = self._clock(), self._cost / self._concurrency
+        self._promised = max(self._promised, now + self._waiting * each) + each
+        self._promised = min(self._promised, now + LONGEST_WAIT)
+        wait = round(self._promised - now + 0.05, 1)
+        reason = f"{self._waiting} logins are waiting already; each takes {self._cost * 1000:.0f} ms."
+        return Refusal(code="auth.busy", reason=reason, retryable=True, retry_after=wait)
+
     async def _check(self, request: Login) -> LoggedIn:
         person = self._find(request.user)
         known = person is not None and bool(person.password_hash)
         # An unknown user costs what a known one does, so that the time tells nobody who exists.
         encoded = person.password_hash if person is not None and known else nobodys_hash()
         loop = asyncio.get_running_loop()
-        right = await loop.run_in_executor(self._threads, self._verify, encoded, request.password)
+        right, seconds = await loop.run_in_executor(self._threads, self._timed, encoded, request.password)
+        self._cost += WEIGHT * (seconds - self._cost)
         if person is None or not (known and right and person.enabled):
             log.warning("login.refused", user=request.user[:64], why="wrong user or password, or disabled")
             raise RefusedError(
@@ -101,14 +141,25 @@ class Logins:
                     code="auth.failed", reason="The user name or the password is wrong.", field="password"
                 )
             )
+        log.info("login.done", user=person.name, why="password right")
+        return self._signed(person)
+
+    def _timed(self, encoded: str, password: str) -> tuple[bool, float]:
+        """In a thread: whether it is right, and how many seconds that took."""
+        began = time.perf_counter()
+        return self._verify(encoded, password), time.perf_counter() - began
+
+    def _signed(self, person: ConfigObject) -> LoggedIn:
+        revision, mark = self._standing()
         identity = Identity(
             user=person.name,
             tenant=person.tenant,
             roles=list(person.roles),
             expires=self._clock() + self._option("token-validity"),
             display_name=person.display_name or person.name,
+            revision=revision,
+            mark=mark,
         )
-        log.info("login.done", user=person.name, why="password right")
         return LoggedIn(token=self._signer.sign_identity(identity), identity=identity)
 
     def _admit(self, user: str, keys: "tuple[_Key, _Key]") -> None:

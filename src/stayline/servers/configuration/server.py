@@ -20,9 +20,10 @@ from stayline.link.messages.configuration import (
     LoggedIn,
     Login,
     Read,
+    Renew,
 )
 from stayline.link.messages.control import Report
-from stayline.link.messages.envelope import Hello, Role, RoleChanged
+from stayline.link.messages.envelope import Hello, Identity, Role, RoleChanged
 from stayline.link.peer import BaseHandler, Peer, Request, unknown_method
 from stayline.link.tokens import TokenSigner
 from stayline.link.transport import Accepts, Listener
@@ -38,10 +39,11 @@ from stayline.servers.configuration.logins import Logins
 from stayline.servers.configuration.views import (
     EVERYBODY,
     changes_since,
-    concerns_persons,
+    concerned,
     event_payload,
     page,
 )
+from stayline.servers.persons import not_admitted
 from stayline.servers.process import ServerProcess
 from stayline.store.configuration import NewChange
 
@@ -52,7 +54,7 @@ SECTION = "configuration-server"
 TRUSTED_TYPES = frozenset({"Solution Control Server", "Operator"})
 """Types in a certificate that may change the configuration: the switch-over plan, and the operator's commands."""
 
-PERSON_METHODS = frozenset({"config.read", "config.change", "config.history", "auth.login"})
+PERSON_METHODS = frozenset({"config.read", "config.change", "config.history", "auth.login", "auth.renew"})
 MAX_HISTORY = 1000
 
 
@@ -98,6 +100,7 @@ class ConfigurationServer:
                 anonymous_methods=frozenset({"auth.login"}),
             ),
             verify=process.verifier(),
+            admits=self.admits,
             on_higher_epoch=lambda epoch, _: self.follower.saw_epoch(epoch),
         )
         # The link to the other site's server; this process's own client has no other use.
@@ -132,7 +135,13 @@ class ConfigurationServer:
             await asyncio.wait({stopping, loaded, following}, return_when=asyncio.FIRST_COMPLETED)
             if not self._process.stopping.is_set() and not following.done():
                 concurrency = int(self.option("login-concurrency"))
-                self.logins = Logins(self._person, self.option, self._signer, concurrency=concurrency)
+                self.logins = Logins(
+                    self._person,
+                    self.option,
+                    self._signer,
+                    concurrency=concurrency,
+                    standing=lambda: (self.follower.stored.revision, self.follower.stored.mark),
+                )
                 await self.listener.open()
                 log.info(
                     "configuration.listening", port=self.listener.port, revision=self.follower.stored.revision
@@ -221,23 +230,23 @@ class ConfigurationServer:
             flags = (availability.writable, availability.current)
             if (told.revision, told.mark, told.availability) == (stored.revision, stored.mark, flags):
                 continue
-            personal = told.view and concerns_persons(stored, told.revision, told.mark)
-            key = (told.view if personal or not told.view else "(anybody)", told.revision, told.mark)
+            key = (concerned(stored, told.revision, told.mark, told.view), told.revision, told.mark)
             if key not in ready:
-                ready[key] = event_payload(self.changes(told.revision, told.mark, told.view, forced=True))
+                ready[key] = event_payload(self.changes(told.revision, told.mark, key[0], forced=True))
             peer.event("config.changed", ready[key])
             self._subscriptions[peer] = Subscription(told.view, stored.revision, stored.mark, flags)
 
     def _expelled(self, peer: Peer) -> bool:
         """A person who was deleted or disabled loses the link."""
-        if peer.identity is None:
-            return False
-        person = self._person(peer.identity.user)
-        if person is not None and person.enabled:
-            return False
-        reason = f"'{peer.identity.user}' is not an enabled person any more."
-        peer.hang_up(Refusal(code="auth.disabled", reason=reason))
-        return True
+        refusal = self.admits(peer.identity) if peer.identity is not None else None
+        if refusal is not None:
+            peer.hang_up(refusal)
+        return refusal is not None
+
+    def admits(self, identity: Identity) -> Refusal | None:
+        """Why a person with a good token is not let in."""
+        stored = self.follower.stored
+        return not_admitted(identity, self._person(identity.user), stored.mark, stored.revision)
 
     # -- requests -------------------------------------------------------------------------------------------------
 
@@ -288,6 +297,13 @@ class ConfigurationServer:
         assert self.logins is not None, "nobody can connect before the configuration is known"
         return await self.logins.login(request, peer.remote_address.rpartition(":")[0])
 
+    def renew(self, peer: Peer) -> LoggedIn:
+        """``auth.renew``."""
+        assert self.logins is not None, "nobody can connect before the configuration is known"
+        if peer.identity is None:
+            raise refuse("auth.nobody", "Only a person's token can be renewed.", field="m")
+        return self.logins.renew(peer.identity)
+
     async def history(self, peer: Peer, request: GetChangeHistory) -> list[ChangeRecord]:
         """``config.history``."""
         self._editor(peer, "read the history of changes")
@@ -336,6 +352,9 @@ class LinkHandler(BaseHandler):
                 return self._server.read(peer, request.read(Read))
             case "auth.login":
                 return await self._server.login(peer, request.read(Login))
+            case "auth.renew":
+                request.read(Renew)
+                return self._server.renew(peer)
             case "config.change":
                 return await self._server.change(peer, request.read(Change), request.key)
             case "config.history":

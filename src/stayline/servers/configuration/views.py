@@ -1,9 +1,12 @@
 """What a link is told: the part of the configuration it may see, as a difference or in full, in pages."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from stayline.domain.errors import Refusal, RefusedError
 from stayline.domain.objects import ConfigObject, ObjectType
+from stayline.domain.revision import position
 from stayline.link.messages.configuration import Changes
 from stayline.store.configuration import Key, Stored
 
@@ -13,19 +16,31 @@ PAGE_BYTES = 400_000
 EVERYBODY = ""
 """The view of a server: every person (without hashes). Another view is the name of a person."""
 
+ANYBODY = "\0"
+"""The view of a person whom a difference does not concern: what many are told alike is made once."""
+
 _encode = msgspec.json.Encoder().encode
 
 
-def position(mark: str, revision: int) -> tuple[int, int]:
-    """Where a state stands in all histories: the epoch in which it was made, then its number."""
-    epoch, _, _ = mark.partition("-")
-    return (int(epoch) if epoch.isdigit() else 0, revision)
+def shown(stored: Stored, key: Key, view: str) -> ConfigObject | None:
+    """An object as this view may see it; None when it may not, or there is none.
 
-
-def shown(obj: ConfigObject, view: str) -> ConfigObject | None:
-    """The object as this view may see it; None when it may not."""
-    if obj.type is ObjectType.PERSON and view not in (EVERYBODY, obj.name):
+    A person's Workspace needs of other persons, their groups and places nothing: with thousands of agents that would
+    be most of the configuration, and none of its business.
+    """
+    obj = stored.objects.get(key)
+    if obj is None:
         return None
+    if view != EVERYBODY:
+        match obj.type:
+            case ObjectType.PERSON if obj.name != view:
+                return None
+            case ObjectType.AGENT_GROUP if key not in stored.memberships.get(view, ()):
+                return None
+            case ObjectType.AGENT_GROUP:
+                return msgspec.structs.replace(obj, members=[view])
+            case ObjectType.PLACE if key != _own_place(stored, view):
+                return None
     return msgspec.structs.replace(obj, password_hash="") if obj.password_hash else obj
 
 
@@ -44,16 +59,16 @@ def changes_since(
         older = bool(stored.steps) and since < stored.steps[0].revision and ours[0] >= theirs[0]
         if not older and ours[0] <= theirs[0]:
             raise RefusedError(_behind(stored, since))
-    full = touched is None
-    keys = stored.objects.keys() if touched is None else touched
+    # A person whose own object changed may have another place now, and nobody remembers the former one.
+    full = touched is None or (ObjectType.PERSON, view) in touched
+    keys = _all_of(stored, view) if touched is None or full else touched
     objects: list[ConfigObject] = []
     deleted: list[tuple[str, str]] = []
     for key in sorted(keys):
-        obj = stored.objects.get(key)
-        seen = shown(obj, view) if obj is not None else None
+        seen = shown(stored, key, view)
         if seen is not None:
             objects.append(seen)
-        elif obj is None and (key[0] != ObjectType.PERSON or view in (EVERYBODY, key[1])):
+        elif not full and _may_have_been_told(stored, key, view):
             deleted.append(key)
     return Changes(
         revision=stored.revision,
@@ -84,10 +99,40 @@ def event_payload(changes: Changes) -> msgspec.Raw:
     return msgspec.Raw(payload)
 
 
-def concerns_persons(stored: Stored, since: int, mark: str) -> bool:
-    """Whether what happened since then differs from person to person."""
+def concerned(stored: Stored, since: int, mark: str, view: str) -> str:
+    """The view to tell what happened since then in place of ``view``: itself, or :data:`ANYBODY` where it makes no
+    difference whose it is."""
     touched = _touched_since(stored, since, mark)
-    return touched is None or any(type_ == ObjectType.PERSON for type_, _ in touched)
+    if view == EVERYBODY or touched is None or (ObjectType.PERSON, view) in touched:
+        return view
+    own = stored.memberships.get(view, frozenset())
+    return view if _own_place(stored, view) in touched or own & touched else ANYBODY
+
+
+def _all_of(stored: Stored, view: str) -> Iterable[Key]:
+    """Everything that a view may see, without looking at what it may not."""
+    if view == EVERYBODY:
+        return stored.objects.keys()
+    own = {(str(ObjectType.PERSON), view), _own_place(stored, view), *stored.memberships.get(view, ())}
+    return [*stored.impersonal, *own]
+
+
+def _own_place(stored: Stored, view: str) -> Key:
+    person = stored.objects.get((ObjectType.PERSON, view))
+    return (ObjectType.PLACE, person.default_place if person is not None else "")
+
+
+def _may_have_been_told(stored: Stored, key: Key, view: str) -> bool:
+    """Of an object that a view does not see (any more): whether it may have seen it."""
+    if view == EVERYBODY:
+        return True
+    match key[0]:
+        case ObjectType.PERSON:
+            return False
+        case ObjectType.PLACE:
+            return key == _own_place(stored, view)
+        case _:
+            return True
 
 
 def _touched_since(stored: Stored, since: int, mark: str) -> set[Key] | None:
