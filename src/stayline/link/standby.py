@@ -1,153 +1,79 @@
-"""How a client of N+1 servers finds one, keeps one and finds the next: a pure machine.
+"""How a client of interchangeable servers (or of a pair) finds one, keeps one and finds the next: a pure machine.
 
 ``step(view, event, now, random) -> (view, actions)``. No socket, clock or random source: times are Unix
 seconds given by the caller, ``random`` returns numbers in [0, 1). The rules are those of the specification's
-"Runtime connection logic": pool by site, random list, first that answers, next on failure,
-``warm-standby.retry-delay`` after the whole pool failed, at a change of site a forced disconnection and a new
-random list. The machine never changes site by itself. Every attempt and every wait has a generation: answers
-and timers of an older one are ignored and counted.
+"Runtime connection logic" and of ADR 5: the pool of one cluster, in random order; the first that answers; the next on
+failure; after the loss of a settled link the server that was open last, then the next, then the rest; after the whole
+pool failed ``warm-standby.retry-delay``; at a change of cluster a forced disconnection, a spread wait and a new random
+list. The machine never changes the cluster by itself. Every attempt and every wait has a generation: answers and
+timers of an older one are ignored and counted. What happens and what is done about it: ``link/standby_events.py``.
 """
 
-import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from stayline.link.pool import Assignment, Node, Random, refreshed, shuffled
+from stayline.link.pool import Assignment, Node, Random, ordered, refreshed
+from stayline.link.standby_events import (
+    Action,
+    Assigned,
+    Connect,
+    Disconnect,
+    Due,
+    Event,
+    Failed,
+    Granted,
+    Held,
+    Idle,
+    Lame,
+    Lost,
+    Opened,
+    Proven,
+    Stop,
+    Wait,
+    Woke,
+)
+from stayline.link.standby_view import (
+    LEAST_PAUSE,
+    SETTLED_SECONDS,
+    STABLE_SECONDS,
+    WOKE_SECONDS,
+    Result,
+    StandbyView,
+    State,
+    closed,
+    is_ready,
+    new_round,
+    next_server,
+    wait_until,
+)
 
-SETTLED_SECONDS = 1.0
-"""A proven link that lived shorter counts as a failed attempt: else a server that accepts and drops is
-hammered."""
-
-STABLE_SECONDS = 30.0
-"""A link never proven by a first answer counts as good after this long."""
-
-
-class State(enum.StrEnum):
-    """What the machine is doing."""
-
-    STOPPED = "stopped"
-    BLOCKED = "blocked"
-    WAITING = "waiting"
-    CONNECTING = "connecting"
-    UP = "up"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StandbyView:
-    """Everything the machine knows; ``why``, ``since`` and ``next_attempt_at`` are meant to be read by
-    people.
-
-    ``todo``: what is left of this round. ``rounds``: failed rounds since the last proven link. ``failures``:
-    failed attempts since then. ``not_before``: when servers that named a time may be asked again.
-    """
-
-    state: State = State.STOPPED
-    generation: int = 0
-    assignment: Assignment = field(default_factory=Assignment)
-    node: Node | None = None
-    todo: tuple[Node, ...] = ()
-    rounds: int = 0
-    failures: int = 0
-    not_before: Mapping[str, float] = field(default_factory=dict)
-    opened_at: float = 0.0
-    proven: bool = False
-    why: str = ""
-    since: float = 0.0
-    next_attempt_at: float = 0.0
-    ignored: int = 0
-
-    @property
-    def node_name(self) -> str:
-        """Name of the server connected to or tried (empty: none)."""
-        return self.node.application if self.node else ""
-
-
-# -- events
-# -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Assigned:
-    """The configuration says which pools may be used (first time, or again after any change of it)."""
-
-    assignment: Assignment
-
-
-@dataclass(frozen=True)
-class Due:
-    """The wait is over."""
-
-    generation: int
-
-
-@dataclass(frozen=True)
-class Opened:
-    """The server answered the hello."""
-
-    generation: int
-
-
-@dataclass(frozen=True)
-class Proven:
-    """The server did something useful (a session restored, a request answered)."""
-
-    generation: int
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The attempt failed; ``retry_after`` (seconds) when the server itself said when to come back."""
-
-    generation: int
-    why: str
-    retry_after: float | None = None
-
-
-@dataclass(frozen=True)
-class Lost:
-    """The open link is gone; ``retry_after`` as in :class:`Failed`."""
-
-    generation: int
-    why: str
-    retry_after: float | None = None
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Close and stay closed."""
-
-
-Event = Assigned | Due | Opened | Proven | Failed | Lost | Stop
-
-# -- actions
-# ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Connect:
-    """Open a link to ``node``; report :class:`Opened` or :class:`Failed` with this generation."""
-
-    generation: int
-    node: Node
-
-
-@dataclass(frozen=True)
-class Disconnect:
-    """Drop the open link or the attempt under way; nothing about it needs to be reported any more."""
-
-    why: str
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Report :class:`Due` with this generation at ``at``."""
-
-    generation: int
-    at: float
-
-
-Action = Connect | Disconnect | Wait
-Result = tuple[StandbyView, list[Action]]
+__all__ = [
+    "LEAST_PAUSE",
+    "SETTLED_SECONDS",
+    "STABLE_SECONDS",
+    "WOKE_SECONDS",
+    "Action",
+    "Assigned",
+    "Connect",
+    "Disconnect",
+    "Due",
+    "Event",
+    "Failed",
+    "Granted",
+    "Held",
+    "Idle",
+    "Lame",
+    "Lost",
+    "Opened",
+    "Proven",
+    "Result",
+    "StandbyView",
+    "State",
+    "Stop",
+    "Wait",
+    "Woke",
+    "step",
+]
 
 
 def step(view: StandbyView, event: Event, now: float, random: Random) -> Result:
@@ -159,12 +85,19 @@ def step(view: StandbyView, event: Event, now: float, random: Random) -> Result:
     return rule(view, event, now, random)
 
 
+# -- the configuration
+# --------------------------------------------------------------------------------------------
+
+
 def _start(view: StandbyView, event: Assigned, now: float, random: Random) -> Result:
     """First assignment: nothing to spread, everybody starts when he starts."""
-    view = replace(view, assignment=event.assignment)
+    view = replace(view, assignment=event.assignment, since=now)
     if not event.assignment.nodes:
         return _block(view, now, [])
-    return _round(replace(view, why="First connection.", since=now), now, random)
+    view = replace(view, why="First connection.")
+    if event.at is not None and event.at > now:
+        return wait_until(view, event.at)
+    return new_round(view, now, random)
 
 
 def _reassign(view: StandbyView, event: Assigned, now: float, random: Random) -> Result:
@@ -176,30 +109,57 @@ def _reassign(view: StandbyView, event: Assigned, now: float, random: Random) ->
         actions: list[Action] = [Disconnect(_refusal(new))] if open_ else []
         return _block(moved, now, actions)
     if open_ and view.node is not None and view.node.cluster in new.clusters:
-        return replace(moved, todo=refreshed(view.todo, new, view.node, random)), []
+        moved = replace(moved, todo=refreshed(view.todo, new, view.node, random))
+        return _reread(moved, now, random)
     if view.state is State.WAITING and new.clusters == old.clusters:
         if view.rounds and new.nodes != old.nodes:
             # The pool failed as it was; as it is now it has not been tried.
-            return _round(moved, now, random)
+            return new_round(moved, now, random)
         return replace(moved, todo=refreshed(view.todo, new, view.node, random) if view.todo else ()), []
-    return _move(moved, old, now, random)
+    return _move(moved, event.at, old, now, random)
 
 
-def _move(view: StandbyView, old: Assignment, now: float, random: Random) -> Result:
-    """Another site: leave at once, come back spread over time, with a new random list."""
+def _reread(view: StandbyView, now: float, random: Random) -> Result:
+    """The same cluster, perhaps other servers: an attempt at a removed one is given up, a link that stands is kept
+    until the agent owns nothing."""
+    if view.state is State.CONNECTING:
+        if not _is_removed(view):
+            return view, []
+        why = f"{view.node_name} was taken out of the configuration."
+        view, actions = next_server(replace(view, why=why, backup_next=False), now, random)
+        return view, [Disconnect(why), *actions]
+    return _part(view, now, random)
+
+
+def _part(view: StandbyView, now: float, random: Random) -> Result:
+    """Plan to leave a removed server when nothing is owned; spread, because everybody is told at once. Or stay after
+    all."""
+    planned = view.leaving_at > 0 and view.node_name not in view.not_before
+    if not (view.idle and _is_removed(view)):
+        return (replace(view, leaving_at=0.0, leaving_why="") if planned else view), []
+    if view.leaving_at:
+        return view, []
+    why = f"{view.node_name} was taken out of the configuration, and nothing is owned."
+    at = now + _uniform(view.assignment.move_range, random)
+    return replace(view, leaving_at=at, leaving_why=why), [Wait(view.generation, at)]
+
+
+def _is_removed(view: StandbyView) -> bool:
+    return view.node_name not in {node.application for node in view.assignment.nodes}
+
+
+def _move(view: StandbyView, at: float | None, old: Assignment, now: float, random: Random) -> Result:
+    """Another cluster: leave at once, come back spread over time, with a new random list."""
     target = view.assignment.wanted or view.assignment.clusters[0]
     source = (view.node.site if view.node else "") or old.wanted or "no site"
-    why = f"The configuration moved this agent from {source} to {target}."
+    why = f"{view.assignment.mover} moved this agent from {source} to {target}."
     actions: list[Action] = []
     if view.state in (State.UP, State.CONNECTING):
         actions.append(Disconnect(why))
-    delay = _uniform(view.assignment.move_range, random)
+    begin = now + _uniform(view.assignment.move_range, random) if at is None else at
     # What the other site's servers asked for does not bind here, and its failures do not count.
-    view = replace(view, node=None, todo=(), rounds=0, failures=0, not_before={}, why=why, since=now)
-    if delay <= 0:
-        view, more = _round(view, now, random)
-        return view, [*actions, *more]
-    view, more = _wait(view, now + delay)
+    view = replace(closed(view), todo=(), rounds=0, failures=0, not_before={}, why=why, since=now)
+    view, more = new_round(view, now, random) if begin <= now else wait_until(view, begin)
     return view, [*actions, *more]
 
 
@@ -207,10 +167,9 @@ def _block(view: StandbyView, now: float, actions: list[Action]) -> Result:
     why = _refusal(view.assignment)
     since = view.since if view.state is State.BLOCKED and view.why == why else now
     blocked = replace(
-        view,
+        closed(view),
         state=State.BLOCKED,
         generation=view.generation + 1,
-        node=None,
         todo=(),
         why=why,
         since=since,
@@ -226,67 +185,107 @@ def _refusal(assignment: Assignment) -> str:
     return f"No server of this type is in {names}." if names else "No cluster is assigned."
 
 
-def _round(view: StandbyView, now: float, random: Random) -> Result:
-    """A new random list: the pools in their order, each shuffled, without those that asked for more time."""
-    todo: list[Node] = []
-    for pool in view.assignment.pools:
-        ready = [node for node in pool.nodes if view.not_before.get(node.application, 0.0) <= now]
-        todo += shuffled(ready, random)
-    return _next(replace(view, todo=tuple(todo)), now)
-
-
-def _next(view: StandbyView, now: float) -> Result:
-    """Take the next server of the list; when none is left, the whole pool has failed."""
-    generation = view.generation + 1
-    if view.todo:
-        node, rest = view.todo[0], view.todo[1:]
-        trying = replace(
-            view,
-            state=State.CONNECTING,
-            generation=generation,
-            node=node,
-            todo=rest,
-            proven=False,
-            next_attempt_at=0.0,
-        )
-        return trying, [Connect(generation, node)]
-    return _wait(replace(view, node=None, rounds=view.rounds + 1), _retry_at(view, now))
-
-
-def _retry_at(view: StandbyView, now: float) -> float:
-    """When the first server may be asked again; a time that a server named outranks our own delay."""
-    times = []
-    for pool in view.assignment.pools:
-        delays = pool.retry_delays or (0.0,)
-        delay = delays[min(view.rounds, len(delays) - 1)]
-        for node in pool.nodes:
-            asked = view.not_before.get(node.application, 0.0)
-            times.append(asked if asked > now else now + delay)
-    return min(times)
-
-
-def _wait(view: StandbyView, at: float) -> Result:
-    generation = view.generation + 1
-    waiting = replace(view, state=State.WAITING, generation=generation, next_attempt_at=at)
-    return waiting, [Wait(generation, at)]
+# -- waiting
+# ------------------------------------------------------------------------------------------------------
 
 
 def _due(view: StandbyView, event: Due, now: float, random: Random) -> Result:
-    return _next(view, now) if view.todo else _round(view, now, random)
+    return next_server(view, now, random) if view.todo else new_round(view, now, random)
+
+
+def _woke_waiting(view: StandbyView, event: Woke, now: float, random: Random) -> Result:
+    """What was waited for is tried now, except for servers that named a time."""
+    view = replace(view, woke_at=now)
+    if not any(is_ready(view, node, now) for node in view.assignment.nodes):
+        return view, []
+    return _due(view, Due(view.generation), now, random)
+
+
+def _woke_connecting(view: StandbyView, event: Woke, now: float, random: Random) -> Result:
+    """The attempt was begun before the sleep: begin it anew."""
+    assert view.node is not None
+    why = "This machine was asleep."
+    view = replace(view, woke_at=now, todo=(view.node, *view.todo))
+    view, actions = next_server(view, now, random)
+    return view, [Disconnect(why), *actions]
+
+
+def _woke_up(view: StandbyView, event: Woke, now: float, random: Random) -> Result:
+    view = replace(view, woke_at=now)
+    return _leave(view, now, random) if 0 < view.leaving_at <= now else (view, [])
+
+
+def _woke_idle(view: StandbyView, event: Woke, now: float, random: Random) -> Result:
+    return replace(view, woke_at=now), []
+
+
+# -- connecting
+# ---------------------------------------------------------------------------------------------------
+
+
+def _held(view: StandbyView, event: Held, now: float, random: Random) -> Result:
+    return replace(view, held_until=event.until, why=event.why), []
+
+
+def _granted(view: StandbyView, event: Granted, now: float, random: Random) -> Result:
+    return replace(view, held_until=0.0, why=f"Connecting to {view.node_name}."), []
 
 
 def _opened(view: StandbyView, event: Opened, now: float, random: Random) -> Result:
-    assert view.node is not None
-    why = f"Connected to {view.node.application}."
-    return replace(view, state=State.UP, opened_at=now, since=now, why=why, next_attempt_at=0.0), []
-
-
-def _proven(view: StandbyView, event: Proven, now: float, random: Random) -> Result:
-    return replace(view, proven=True, rounds=0, failures=0), []
+    why = f"Connected to {view.node_name}."
+    view = replace(
+        view, state=State.UP, opened_at=now, since=now, why=why, next_attempt_at=0.0, held_until=0.0
+    )
+    return _part(view, now, random)
 
 
 def _failed(view: StandbyView, event: Failed, now: float, random: Random) -> Result:
-    return _next(_blamed(view, event.why, event.retry_after, now), now)
+    pool = view.assignment.pool_of(view.node) if view.node is not None else None
+    pause = pool.backup_delay if pool is not None and view.backup_next else 0.0
+    view = replace(_blamed(view, event.why, event.retry_after, now), backup_next=False)
+    if pause > 0 and any(is_ready(view, node, now) for node in view.todo):
+        return wait_until(view, now + pause)
+    return next_server(view, now, random)
+
+
+# -- connected
+# ----------------------------------------------------------------------------------------------------
+
+
+def _proven(view: StandbyView, event: Proven, now: float, random: Random) -> Result:
+    return replace(view, proven=True, failures=0), []
+
+
+def _idle(view: StandbyView, event: Idle, now: float, random: Random) -> Result:
+    view = replace(view, idle=event.idle)
+    return _part(view, now, random) if view.state is State.UP else (view, [])
+
+
+def _lame(view: StandbyView, event: Lame, now: float, random: Random) -> Result:
+    """The server is being drained: work on, leave at the slot, and leave it alone for as long as it said."""
+    until = max(event.at, now) + max(0.0, event.retry_after or 0.0)
+    view = replace(view, not_before={**_pending(view, now), view.node_name: until})
+    if event.at <= now:
+        return _leave(replace(view, leaving_why=event.why), now, random)
+    return replace(view, leaving_at=event.at, leaving_why=event.why), [Wait(view.generation, event.at)]
+
+
+def _slot(view: StandbyView, event: Due, now: float, random: Random) -> Result:
+    """The time to leave has come, unless it was called off meanwhile."""
+    if not view.leaving_at:
+        return replace(view, ignored=view.ignored + 1), []
+    if now < view.leaving_at:
+        return view, [Wait(view.generation, view.leaving_at)]
+    return _leave(view, now, random)
+
+
+def _leave(view: StandbyView, now: float, random: Random) -> Result:
+    why, node = view.leaving_why or "It was time to leave.", view.node
+    assert node is not None
+    others, _ = _choices(view, node, now, random)
+    view = replace(view, rounds=0, failures=0, todo=tuple(others), why=why, since=now, backup_next=False)
+    view, actions = next_server(view, now, random)
+    return view, [Disconnect(why), *actions]
 
 
 def _lost(view: StandbyView, event: Lost, now: float, random: Random) -> Result:
@@ -296,29 +295,44 @@ def _lost(view: StandbyView, event: Lost, now: float, random: Random) -> Result:
     settled = up_for >= STABLE_SECONDS or (view.proven and up_for >= SETTLED_SECONDS)
     view = replace(_blamed(view, event.why, event.retry_after, now), since=now)
     if not settled:
-        return _next(view, now)
-    pool = next((p for p in view.assignment.pools if p.cluster == node.cluster), None)
-    others = [n for n in pool.nodes if n.application != node.application] if pool else []
-    again = [n for n in pool.nodes if n.application == node.application] if pool else []
-    others = [n for n in shuffled(others, random) if view.not_before.get(n.application, 0.0) <= now]
-    elsewhere = [
-        n for p in view.assignment.pools if p.cluster != node.cluster for n in shuffled([*p.nodes], random)
-    ]
+        return next_server(view, now, random)
+    others, again = _choices(view, node, now, random)
     view = replace(view, rounds=0, failures=1)
-    if event.retry_after is not None:
+    if event.retry_after is not None or not is_ready(view, node, now):
         # The server said good-bye and when to come back: it is left alone until then.
-        return _next(replace(view, todo=(*others, *elsewhere)), now)
-    delay = _uniform(pool.reconnect_range if pool else 0.0, random)
-    if delay <= 0:
-        return _next(replace(view, todo=(*others, *again, *elsewhere)), now)
-    return _wait(replace(view, todo=(*again, *others, *elsewhere)), now + delay)
+        return next_server(replace(view, todo=tuple(others)), now, random)
+    pool = view.assignment.pool_of(node)
+    spread = pool.reconnect_range if pool is not None else 0.0
+    if spread <= 0:
+        # No random wait is wanted, and the one just lost is the least likely to answer at once.
+        return next_server(replace(view, todo=(*others, *again)), now, random)
+    view = replace(view, todo=(*again, *others), backup_next=bool(again))
+    woke = now - view.woke_at <= WOKE_SECONDS
+    delay = 0.0 if woke else _uniform(spread, random)
+    return wait_until(view, now + delay) if delay > 0 else next_server(view, now, random)
+
+
+def _choices(view: StandbyView, node: Node, now: float, random: Random) -> tuple[list[Node], list[Node]]:
+    """The other servers in the order in which to try them, and the same one as it is configured now."""
+    others: list[Node] = []
+    again: list[Node] = []
+    pools = sorted(view.assignment.pools, key=lambda pool: pool.cluster != node.cluster)
+    for pool in pools:
+        ready = [other for other in pool.nodes if is_ready(view, other, now)]
+        others += ordered(pool, [other for other in ready if other.application != node.application], random)
+        again += [other for other in pool.nodes if other.application == node.application]
+    return others, again
 
 
 def _blamed(view: StandbyView, why: str, retry_after: float | None, now: float) -> StandbyView:
-    not_before = {name: at for name, at in view.not_before.items() if at > now}
+    not_before = _pending(view, now)
     if retry_after is not None and view.node is not None:
         not_before[view.node.application] = now + max(0.0, retry_after)
     return replace(view, why=why, failures=view.failures + 1, not_before=not_before)
+
+
+def _pending(view: StandbyView, now: float) -> dict[str, float]:
+    return {name: at for name, at in view.not_before.items() if at > now}
 
 
 def _stop(view: StandbyView, event: Stop, now: float, random: Random) -> Result:
@@ -335,17 +349,31 @@ _Rule = Callable[..., Result]
 
 _TABLE: Mapping[tuple[State, type[Event]], _Rule] = {
     (State.STOPPED, Assigned): _start,
+    (State.STOPPED, Idle): _idle,
+    (State.STOPPED, Woke): _woke_idle,
     (State.BLOCKED, Assigned): _reassign,
+    (State.BLOCKED, Idle): _idle,
+    (State.BLOCKED, Woke): _woke_idle,
+    (State.BLOCKED, Stop): _stop,
     (State.WAITING, Assigned): _reassign,
-    (State.CONNECTING, Assigned): _reassign,
-    (State.UP, Assigned): _reassign,
     (State.WAITING, Due): _due,
+    (State.WAITING, Idle): _idle,
+    (State.WAITING, Woke): _woke_waiting,
+    (State.WAITING, Stop): _stop,
+    (State.CONNECTING, Assigned): _reassign,
+    (State.CONNECTING, Held): _held,
+    (State.CONNECTING, Granted): _granted,
     (State.CONNECTING, Opened): _opened,
     (State.CONNECTING, Failed): _failed,
-    (State.UP, Proven): _proven,
-    (State.UP, Lost): _lost,
-    (State.BLOCKED, Stop): _stop,
-    (State.WAITING, Stop): _stop,
+    (State.CONNECTING, Idle): _idle,
+    (State.CONNECTING, Woke): _woke_connecting,
     (State.CONNECTING, Stop): _stop,
+    (State.UP, Assigned): _reassign,
+    (State.UP, Proven): _proven,
+    (State.UP, Idle): _idle,
+    (State.UP, Lame): _lame,
+    (State.UP, Due): _slot,
+    (State.UP, Woke): _woke_up,
+    (State.UP, Lost): _lost,
     (State.UP, Stop): _stop,
 }
