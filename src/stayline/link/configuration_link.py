@@ -131,7 +131,7 @@ class Scout:
 
     async def _is_current(self, node: Node) -> bool:
         try:
-            peer = await connect(endpoint_of(node), self._hello(), BaseHandler(), self._tls)
+            peer = await connect(endpoint_of(node, in_cluster=False), self._hello(), BaseHandler(), self._tls)
         except StaylineError as error:
             log.debug("configuration.not_better", server=node.application, why=str(error))
             return False

@@ -30,6 +30,7 @@ class LoneLink(StandbyLink):
         clock: Callable[[], float],
         report: Report,
         prepare: Prepare | None = None,
+        in_cluster: bool = True,
     ) -> None:
         self._machine = StandbyView()
         self._random = random
@@ -44,6 +45,7 @@ class LoneLink(StandbyLink):
             clock=clock,
             report=report,
             prepare=prepare,
+            in_cluster=in_cluster,
         )
 
     def assign(self, assignment: Assignment) -> None:

@@ -67,15 +67,15 @@ class LinkUser(Protocol):
         """What is shown of this link has changed."""
 
 
-def endpoint_of(node: Node) -> Endpoint:
-    """Where a server of a pool listens, and what it must say of itself. (Servers that are no cluster's are known by
-    their name alone.)"""
+def endpoint_of(node: Node, *, in_cluster: bool = True) -> Endpoint:
+    """Where a server listens, and what it must say of itself: its name, and cluster and site when it is the node of a
+    cluster."""
     return Endpoint(
         host=node.host,
         port=node.port,
         application=node.application,
-        cluster=node.cluster,
-        site=node.site if node.cluster else "",
+        cluster=node.cluster if in_cluster else "",
+        site=node.site if in_cluster else "",
         local=node.local,
         remote=node.remote,
         trace=node.trace,
@@ -88,7 +88,8 @@ class StandbyLink:
 
     ``name`` is for people ("Interaction Server"). ``view`` gives the machine's present view, ``tell`` takes what
     happened and comes back here with :meth:`do`. ``prepare`` is called with each new link before it counts as open,
-    ``on_statement`` with each signed statement of mastership that is heard. ``clock`` gives Unix seconds.
+    ``on_statement`` with each signed statement of mastership that is heard. ``in_cluster``: whether a server must say
+    that it belongs to its node's cluster and site. ``clock`` gives Unix seconds.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class StandbyLink:
         report: Report,
         prepare: Prepare | None = None,
         on_statement: Callable[[str], None] | None = None,
+        in_cluster: bool = True,
     ) -> None:
         self.name = name
         self.peer: Peer | None = None
@@ -118,6 +120,7 @@ class StandbyLink:
         self._report = report
         self._prepare = prepare
         self._on_statement = on_statement
+        self._in_cluster = in_cluster
         self._timer: asyncio.TimerHandle | None = None
         self._attempt: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[Any]] = set()
@@ -222,7 +225,7 @@ class StandbyLink:
 
         try:
             await connect(
-                endpoint_of(node),
+                endpoint_of(node, in_cluster=self._in_cluster),
                 self._hello(),
                 handler,
                 self._tls,
@@ -310,7 +313,9 @@ class StandbyLink:
         if not peer.is_closed:
             peer.hang_up(Refusal(code="workspace.leaves", reason=why))
         self._note_down(peer, why)
-        self._tell(Lost(self.view.generation, why, retry_after, code))
+        name = peer.hello.application
+        named = why if name in why else f"{name}: {why}"
+        self._tell(Lost(self.view.generation, named, retry_after, code))
 
 
 class _Handler(BaseHandler):
