@@ -69,7 +69,8 @@ class Given(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     ``clusters`` in the order of the Workspace's connection list; ``unconnected`` exist without such a connection.
     ``options``: by object (``Workspace``, ``Tenant``, ``Group NAME``, ``Person``, a cluster, a server), then by key;
-    every group named here has the person as member. ``active``: sites or clusters whose proxies listen (None: all).
+    every group named here has the person as member. ``active``: sites, clusters or proxies
+    that listen (None: all).
     ``disabled``: Application objects. ``statements``: whether proxies carry a statement of the first active site.
     """
 
@@ -81,7 +82,7 @@ class Given(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     epoch: int = 7
     statements: bool = True
     addp: GivenAddp = GivenAddp()
-    configuration: list[GivenServer] = [GivenServer(name="Config_A")]
+    configuration: list[GivenServer] = msgspec.field(default_factory=lambda: [GivenServer(name="Config_A")])
     statistics: list[GivenServer] = []
 
 
@@ -136,6 +137,7 @@ class _RawCase(msgspec.Struct, forbid_unknown_fields=True):
 class _RawFile(msgspec.Struct, forbid_unknown_fields=True):
     chapter: str
     cases: list[dict[str, Any]]
+    common: dict[str, Any] = {}
 
 
 def suite_folder() -> Path:

@@ -118,7 +118,7 @@ class Centre:
         return [
             server.name
             for server in self.servers.values()
-            if active is None or not server.cluster or server.cluster in active or server.site in active
+            if active is None or not server.cluster or {server.name, server.cluster, server.site} & set(active)
         ]
 
     # -- objects

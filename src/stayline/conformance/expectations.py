@@ -92,7 +92,7 @@ class Left(Expectation, frozen=True, kw_only=True):
 
 class Said(Expectation, frozen=True, kw_only=True):
     """The next hello to a server of the pattern said this. ``ticket``: whether it carried one. ``expect``...: whom the
-    client said it wants to reach."""
+    client said it wants to reach; ``local``/``remote``: the ADDP timeouts."""
 
     link: Link = Link.INTERACTION
     to: Pattern = "anything"
@@ -100,6 +100,8 @@ class Said(Expectation, frozen=True, kw_only=True):
     expect: str | None = None
     expect_cluster: str | None = None
     expect_site: str | None = None
+    local: float | None = None
+    remote: float | None = None
 
 
 class Compared(enum.StrEnum):

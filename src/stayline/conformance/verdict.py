@@ -99,7 +99,7 @@ def _said(expected: see.Said, court: Court) -> Verdict:
     if not some:
         return Verdict(Outcome.NOT_YET, "no such hello")
     first = some[0]
-    for key in ("ticket", "expect", "expect_cluster", "expect_site"):
+    for key in ("ticket", "expect", "expect_cluster", "expect_site", "local", "remote"):
         wanted = getattr(expected, key)
         if wanted is not None and first.get(key) != wanted:
             return Verdict(
