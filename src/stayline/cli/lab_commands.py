@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stayline.cli.drill_commands import drill, load
+from stayline.cli.storm_commands import storm, storm_clients
 
 app = typer.Typer(
     help="Two whole sites on this machine, to look at, to try out and to break.", no_args_is_help=True
@@ -18,7 +19,9 @@ State = Annotated[
 
 
 app.command()(drill)
+app.command()(storm)
 app.command(hidden=True)(load)
+app.command(name="storm-clients", hidden=True)(storm_clients)
 
 
 @app.command()

@@ -71,23 +71,20 @@ class StormProcess:
 
     async def stop(self) -> None:
         """Let it end; kill it when it does not."""
-        process, self._process = self._process, None
-        if process is None:
+        process, reading = self._process, self._reading
+        self._process = self._reading = None
+        if process is None or reading is None:
             return
-        if self._reading is not None:
-            self._reading.cancel()
         if process.returncode is None and process.stdin is not None:
             process.stdin.write(msgspec.json.encode(StormOrder(Do.FINISH)) + b"\n")
-            process.stdin.close()
         try:
             async with asyncio.timeout(FINISH_SECONDS):
-                if process.stdout is not None:
-                    while await process.stdout.read(65_536):
-                        pass  # its last lines must not keep it from ending
                 await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
 
 
 class StormClients:
