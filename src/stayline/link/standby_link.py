@@ -40,6 +40,9 @@ log = structlog.get_logger(__name__)
 TOKEN_REFUSED = frozenset({"token.expired", "token.invalid", "auth.disabled"})
 """Refusals of a hello that no other server will see otherwise."""
 
+SUPERSEDED = "link.superseded"
+"""Our own refusal of a link that came too late: the machine knows of it already."""
+
 Report = Callable[..., None]
 """Takes a fact and its details: ``report("link.up", application=...)``."""
 
@@ -233,7 +236,7 @@ class StandbyLink:
                 on_wait=held,
             )
         except StaylineError as error:
-            if not handler.adopted:
+            if not handler.adopted and error.refusal.code != SUPERSEDED:
                 self._failed(generation, error.refusal)
 
     def _failed(self, generation: int, refusal: Refusal) -> None:
@@ -249,7 +252,7 @@ class StandbyLink:
     def adopt(self, generation: int, peer: Peer) -> None:
         """The hello was answered. Raises RefusedError when the attempt has been superseded meanwhile."""
         if generation != self.view.generation or self.view.state is not State.CONNECTING:
-            raise refuse("link.superseded", "The Workspace has gone elsewhere meanwhile.")
+            raise refuse(SUPERSEDED, "The Workspace has gone elsewhere meanwhile.")
         if peer.is_closed:
             raise refuse(
                 "link.lost", f"{peer.hello.application} answered and hung up at once.", retryable=True
@@ -259,7 +262,7 @@ class StandbyLink:
         self.changed_at = self._clock()
         self._tell(Opened(generation, peer.hello.epoch))
         if peer is not self.peer:
-            raise refuse("link.superseded", "The Workspace has gone elsewhere at once.")
+            raise refuse(SUPERSEDED, "The Workspace has gone elsewhere at once.")
         self._report("link.up", link=self.name, application=peer.hello.application, epoch=peer.hello.epoch)
         self._user.link_up(peer)
 

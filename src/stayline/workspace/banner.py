@@ -93,7 +93,7 @@ def _with_next(kind: BannerKind, text: str, since: float, link: LinkView, trying
 def _detail(link: LinkView) -> str:
     if link.up:
         return f"Connected to {link.application}."
-    named = link.application and f"{link.application}:"
+    named = link.application and f"Trying {link.application}."
     return " ".join(part for part in (named, _sentence(link.why), _sentence(link.fix)) if part)
 
 

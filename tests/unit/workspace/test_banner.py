@@ -123,7 +123,7 @@ def test_an_attempt_under_way_names_its_server() -> None:
     found = banner(Phase.CONNECTING, links(interaction=trying), [])
     assert found is not None
     assert "next server is being tried" in found.next
-    assert found.detail == "IxnProxy_A_2: Reset."
+    assert found.detail == "Trying IxnProxy_A_2. Reset."
 
 
 def test_blocked_waits_for_the_configuration() -> None:
