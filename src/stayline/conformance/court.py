@@ -1,7 +1,7 @@
 """What a judgement needs: who is who, where the story is, what was seen; and what a judgement says."""
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from stayline.conformance import expectations as see
@@ -20,11 +20,13 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """``seen``: what there was instead, for people. ``found``: what the expectation was met by."""
+    """``seen``: what there was, for people. ``found``: what met the expectation and is used up by it. ``at``: since when
+    it is met, where nothing is used up (None: now)."""
 
     outcome: Outcome
     seen: str = ""
     found: tuple[Happening, ...] = ()
+    at: float | None = None
 
 
 @dataclass(kw_only=True)
@@ -79,14 +81,13 @@ class Marks:
         """A ``do`` step other than a passing of time was carried out."""
         self.reference = now
 
-    def found(self, happenings: Iterable[Happening], at: float | None = None) -> None:
-        """A ``see`` step was met by these."""
-        some = list(happenings)
-        self.used.update(id(one) for one in some)
-        if some:
-            self.reference = max(one.at for one in some)
-        elif at is not None:
-            self.reference = at
+    def met(self, verdict: Verdict, now: float) -> None:
+        """A ``see`` step was met."""
+        self.used.update(id(one) for one in verdict.found)
+        if verdict.found:
+            self.reference = max(one.at for one in verdict.found)
+        else:
+            self.reference = now if verdict.at is None else max(self.reference, verdict.at)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 The player plays a step, notes it in :class:`~stayline.conformance.court.Marks`, and asks :func:`judge` each time
 something more was seen, until the step is met, can not come true any more, or its time is over. What a step found is
-used up by ``Marks.found``.
+used up by ``Marks.met``.
 """
 
 import itertools
@@ -24,7 +24,7 @@ def judge(expected: see.AnyExpectation, court: Court) -> Verdict:
 
 
 def _connected(expected: see.Connected, court: Court) -> Verdict:
-    seen, found, good = [], [], True
+    seen, since, good = [], 0.0, True
     for link in Link:
         pattern = getattr(expected, link.value)
         if pattern is None:
@@ -33,9 +33,8 @@ def _connected(expected: see.Connected, court: Court) -> Verdict:
         server = now.server if now is not None else ""
         seen.append(f"{link} is connected to {server or 'nothing'}")
         good = good and court.matches(pattern, server)
-        found += [now] if now is not None else []
-    outcome = Outcome.MET if good else Outcome.NOT_YET
-    return Verdict(outcome, ", ".join(seen), tuple(found) if good else ())
+        since = max(since, now.at) if now is not None else since
+    return Verdict(Outcome.MET if good else Outcome.NOT_YET, ", ".join(seen), at=since)
 
 
 def _attempted(expected: see.Attempted, court: Court) -> Verdict:
