@@ -20,7 +20,7 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """``seen``: what there was, for people. ``found``: what met the expectation and is used up by it. ``at``: since when
+    """``seen``: what there was, for people. ``found``: what met the expectation and is used up. ``at``: since when
     it is met, where nothing is used up (None: now)."""
 
     outcome: Outcome
