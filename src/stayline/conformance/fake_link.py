@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from stayline.conformance.actions import Becomes
+from stayline.conformance.fake_port import reset_on_close
 from stayline.conformance.record import Seen
 from stayline.domain.errors import Refusal, RefusedError
 from stayline.link.frames import FrameDecoder, FrameError, encode_frame
@@ -206,6 +207,10 @@ class FakeLink(asyncio.Protocol):
     def cut(self, why: str) -> None:
         """Reset the connection."""
         self.ended_by_us = self.ended_by_us or why
+        if self._transport is not None and not self.lost:
+            connection = self._transport.get_extra_info("socket")
+            if connection is not None:
+                reset_on_close(connection)
         self._abort()
 
     def _abort(self) -> None:

@@ -16,10 +16,10 @@ _ESTABLISHED = 1
 
 
 class FakePort:
-    """``serve(connection)`` takes each accepted connection and closes it in the end."""
+    """``serve(connection)``, set by its server before it opens, takes each connection and closes it in the end."""
 
-    def __init__(self, serve: Callable[[socket.socket], Coroutine[None, None, None]]) -> None:
-        self._serve = serve
+    def __init__(self) -> None:
+        self.serve: Callable[[socket.socket], Coroutine[None, None, None]] = _not_served
         self._reserved: socket.socket | None = bound(0)
         self.number: int = self._reserved.getsockname()[1]
         self._listening: socket.socket | None = None
@@ -78,9 +78,14 @@ class FakePort:
                     return
                 raise
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            task = loop.create_task(self._serve(connection), name="fake port connection")
+            task = loop.create_task(self.serve(connection), name="fake port connection")
             self._serving.add(task)
             task.add_done_callback(self._serving.discard)
+
+
+async def _not_served(connection: socket.socket) -> None:
+    """A port without a server."""
+    connection.close()
 
 
 def bound(port: int) -> socket.socket:

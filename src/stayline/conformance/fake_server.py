@@ -127,6 +127,7 @@ class FakeServer:
         cluster: str,
         epoch: int,
         tls: TlsFiles,
+        port: FakePort,
         service: Service,
         around: Surroundings,
         site_statement: Callable[[], str],
@@ -137,7 +138,8 @@ class FakeServer:
         self.service = service
         self.behaviour = Behaviour()
         self.links: list[FakeLink] = []
-        self.port = FakePort(self._begin)
+        self.port = port
+        port.serve = self._begin
         self._around = around
         self._tls = tls
         self._statement = site_statement

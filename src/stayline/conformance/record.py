@@ -4,6 +4,8 @@ import enum
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 MAX_HAPPENINGS = 50_000
 """A client that does more than this in one case is out of its mind; what follows is only counted."""
 
@@ -124,5 +126,5 @@ def _nobody() -> None:
 
 
 def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 400 else text[:397] + "..."
+    text = msgspec.json.encode(value).decode() if isinstance(value, msgspec.Struct) else str(value)
+    return text if len(text) <= 600 else text[:597] + "..."
