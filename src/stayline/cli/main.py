@@ -13,6 +13,7 @@ from stayline.domain.errors import StaylineError
 GROUPS = {
     "lab": "stayline.cli.lab_commands",
     "site": "stayline.cli.site_commands",
+    "server": "stayline.cli.server_commands",
     "config": "stayline.cli.config_commands",
     "option": "stayline.cli.option_commands",
     "workspace": "stayline.cli.workspace_command",

@@ -40,7 +40,8 @@ SWITCH_SECONDS = 600.0
 MARKS = {StepState.DONE: "[green]✓", StepState.SKIPPED: "[yellow]-", StepState.FAILED: "[red]✗"}
 
 
-def _fail(error: StaylineError) -> typer.Exit:
+def fail(error: StaylineError) -> typer.Exit:
+    """Say a refusal and what helps; the exit to raise."""
     console = Console(stderr=True)
     refusal = error.refusal
     console.print(f"[red]{refusal.reason}[/red] [dim]({refusal.code})[/dim]")
@@ -59,7 +60,7 @@ def status(state: State = None, json: Annotated[bool, typer.Option("--json")] = 
     try:
         found = asyncio.run(operator_request(folder, "site.status", None, CentreStatus, timeout=10.0))
     except StaylineError as error:
-        raise _fail(error) from error
+        raise fail(error) from error
     if json:
         typer.echo(msgspec.json.encode(found).decode())
         return
@@ -73,6 +74,8 @@ def show(found: CentreStatus, console: Console) -> None:
         f"Active site [bold]{active}[/bold] · epoch {found.epoch} · "
         f"disaster-recovery.eservices-site = {found.option or '(not set)'}"
     )
+    for error in found.errors:
+        console.print(f"[red]✗ {error}[/red]")
     for warning in found.warnings:
         console.print(f"[yellow]! {warning}[/yellow]")
     for site in found.sites:
@@ -90,7 +93,7 @@ def _show_site(site: SiteStatus, found: CentreStatus, console: Console) -> None:
     if site.host.database is not None:
         console.print(f"  {_database(site.host.database)}")
     table = Table(box=None, padding=(0, 1, 0, 1), header_style="dim", expand=True)
-    for column in ("application", "pid", "state", "role", "term", "listens", "clients"):
+    for column in ("application", "pid", "state", "role", "term", "listens", "clients", "waiting", "set-up"):
         table.add_column(column, no_wrap=True)
     table.add_column("why", style="dim", no_wrap=True, overflow="ellipsis", ratio=1)
     for process in site.host.processes:
@@ -98,14 +101,21 @@ def _show_site(site: SiteStatus, found: CentreStatus, console: Console) -> None:
         table.add_row(
             process.application,
             str(process.pid or ""),
-            process.state.value,
+            "draining" if report is not None and report.draining else process.state.value,
             "" if report is None else report.role,
             "" if report is None or not report.term else str(report.term),
             "" if report is None else "yes" if report.listening else "no",
             "" if report is None or not report.clients else str(report.clients),
+            "" if report is None or not report.waiting else str(report.waiting),
+            "" if report is None else setup_cost(report.setup_seconds),
             process.exit if report is None else report.why,
         )
     console.print(table)
+
+
+def setup_cost(seconds: float) -> str:
+    """What the set-up of a client costs a proxy, for a person; empty when it was not measured yet."""
+    return f"{seconds * 1000:.1f} ms" if seconds else ""
 
 
 PROMISES = {
@@ -140,7 +150,7 @@ def switch(
         typer.echo("Say either --planned (both sites work) or --forced (the other site is lost).", err=True)
         raise typer.Exit(2)
     mode = SwitchMode.PLANNED if planned else SwitchMode.FORCED
-    asked = Switch(target=site, mode=mode, reason=reason, by=by or _login())
+    asked = Switch(target=site, mode=mode, reason=reason, by=by or login_name())
     console = Console(stderr=json)
 
     def progress(step: StepProgress) -> None:
@@ -163,14 +173,15 @@ def switch(
             )
         )
     except StaylineError as error:
-        raise _fail(error) from error
+        raise fail(error) from error
     if json:
         typer.echo(msgspec.json.encode(done).decode())
         return
     _summary(done, console)
 
 
-def _login() -> str:
+def login_name() -> str:
+    """Who is at the terminal."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -197,7 +208,7 @@ def history(state: State = None, json: Annotated[bool, typer.Option("--json")] =
             operator_request(state or default_state(), "site.history", None, list[Record], timeout=10.0)
         )
     except StaylineError as error:
-        raise _fail(error) from error
+        raise fail(error) from error
     if json:
         for record in records:
             typer.echo(msgspec.json.encode(record).decode())
@@ -209,6 +220,10 @@ def history(state: State = None, json: Annotated[bool, typer.Option("--json")] =
                 f"[bold]{_clock(record.at)}  {record.source} → {record.target}[/bold]  "
                 f"{record.mode.value if record.mode else ''}, by {record.by}: {record.reason}"
             )
+            continue
+        if record.event is Event.COMMAND:
+            reason = f": {record.reason}" if record.reason else ""
+            console.print(f"[bold]{_clock(record.at)}  {record.evidence}[/bold]  by {record.by}{reason}")
             continue
         step = record.step.value if record.step is not None else "the plan"
         after = f" ({record.seconds:.2f} s)" if record.seconds else ""

@@ -44,3 +44,15 @@ class SetupCost:
         self.samples += 1
         average = self.seconds + weight * (min(sample, MOST_SECONDS) - self.seconds)
         self.seconds = min(max(average, LEAST_SECONDS), MOST_SECONDS)
+
+
+ROOM = 1.2
+"""A crowd is spread over so much longer than the set-ups take."""
+
+LEAST_DRAIN_SECONDS = 1.0
+"""The shortest window over which the clients of a drained server leave, unless an operator gave another one."""
+
+
+def spread_seconds(clients: int, setup_seconds: float, servers: int) -> float:
+    """Seconds in which ``clients`` can be set up at ``servers`` of this cost each, with some room."""
+    return ROOM * clients * setup_seconds / max(1, servers)

@@ -11,6 +11,8 @@ from stayline.domain.errors import refuse
 from stayline.domain.objects import ApplicationType
 from stayline.link.messages.control import (
     Demote,
+    Drain,
+    Drained,
     Fence,
     Follow,
     HostStatus,
@@ -43,17 +45,23 @@ class HostOperations(Protocol):
     def report(self, report: Report) -> None: ...
 
 
+DRAIN_SECONDS = 5.0
+"""A server that has not answered a command within this time does not follow it."""
+
+
 class HostService(BaseHandler):
     """Handler of all links to a host agent."""
 
     def __init__(self, operations: HostOperations) -> None:
         self._operations = operations
+        self._servers: dict[str, Peer] = {}
         o = operations
         self._methods: dict[str, tuple[type[msgspec.Struct] | None, Callable[..., Awaitable[object]]]] = {
             "host.status": (None, o.status),
             "host.start": (StartStop, o.start),
             "host.stop": (StartStop, o.stop),
             "host.fence": (Fence, o.fence),
+            "host.drain": (Drain, self._drain),
             "database.demote": (Demote, o.demote),
             "database.reinstate": (Demote, o.reinstate),
             "database.promote": (Promote, o.promote),
@@ -80,10 +88,29 @@ class HostService(BaseHandler):
         )
         return await operation(order)
 
+    async def _drain(self, order: Drain) -> Drained:
+        """Pass it on to the server, over the link on which it reports itself."""
+        peer = self._servers.get(order.application)
+        if peer is None or peer.is_closed:
+            raise refuse(
+                "process.not_linked",
+                f"{order.application} does not run on this host, or has not reported itself yet.",
+                retryable=True,
+                retry_after=1.0,
+                field="application",
+            )
+        return await peer.request("server.drain", order, Drained, timeout=DRAIN_SECONDS)
+
     def on_event(self, peer: Peer, name: str, payload: msgspec.Raw, channel: int, seq: int) -> None:
         """``server.report``; a server can only report itself."""
         if name != "server.report":
             return
         report = read(payload, Report, name)
         if report.application == peer.hello.application:
+            self._servers[report.application] = peer
             self._operations.report(report)
+
+    def on_closed(self, peer: Peer, why: str) -> None:
+        """A server's link is gone."""
+        if self._servers.get(peer.hello.application) is peer:
+            del self._servers[peer.hello.application]

@@ -11,6 +11,8 @@ from stayline.link.messages.control import (
     DatabaseStatus,
     Demote,
     DemotionToken,
+    Drain,
+    Drained,
     Fence,
     Follow,
     FollowReport,
@@ -94,6 +96,10 @@ class HostClient:
         return await self._call(
             "host.stop", StartStop(applications=applications, why=why), HostStatus, ACT_SECONDS
         )
+
+    async def drain(self, order: Drain) -> Drained:
+        """Empty a server there, or take that back."""
+        return await self._call("host.drain", order, Drained, ACT_SECONDS)
 
     async def fence(self, why: str) -> HostStatus:
         """Stop all servers and a primary database there."""

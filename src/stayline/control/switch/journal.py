@@ -26,6 +26,8 @@ class Event(enum.StrEnum):
     FAILED = "failed"
     ENDED = "ended"
     ABANDONED = "abandoned"
+    COMMAND = "command"
+    """No part of a plan: an operator's command to a server, ``evidence`` says which."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from stayline.domain.errors import RefusedError, StaylineError, refuse
@@ -26,6 +27,14 @@ POLL = 0.1
 """Seconds between two looks at a condition that a step waits for."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A change of the configuration. ``how`` is empty, or a sentence when no Configuration Server made it."""
+
+    revision: int
+    how: str = ""
 
 
 class Host(Protocol):
@@ -52,7 +61,7 @@ class Centre(Protocol):
     def sites(self) -> list[str]: ...
     def host_of(self, site: str) -> str: ...
     def objects_with_site_option(self) -> list[tuple[ConfigObject, str]]: ...
-    async def change(self, operations: list[Operation], reason: str, key: str) -> int: ...
+    async def change(self, operations: list[Operation], reason: str, key: str) -> Written: ...
 
 
 class Run:
@@ -156,6 +165,7 @@ __all__ = [
     "Host",
     "RefusedError",
     "Run",
+    "Written",
     "answers",
     "processes",
     "status_or_none",

@@ -11,8 +11,9 @@ import msgspec
 import structlog
 
 from stayline.control.switch.run import CORE, FRONT, Run, answers, processes, status_or_none
+from stayline.control.switch.spread import SPREAD_OPTION, drained, setup_seconds, spread_window
 from stayline.domain.errors import StaylineError, refuse
-from stayline.domain.objects import ApplicationType, ObjectType
+from stayline.domain.objects import ApplicationType, ConfigObject, ObjectType
 from stayline.domain.switchover import Step
 from stayline.link.messages.configuration import Operation, OperationKind
 from stayline.link.messages.control import DatabaseRole, DemotionToken, HostStatus, ProcessState, StepState
@@ -23,6 +24,9 @@ _INTERACTION = frozenset({ApplicationType.INTERACTION_SERVER})
 
 FENCED = "fenced"
 """The fact that the old site was told (or could not be told) to stop its database as well."""
+
+SETUP_SECONDS = "setup_seconds"
+"""The fact what the set-up of a client cost at the old site, while its proxies were there to say it."""
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +60,7 @@ async def detect(run: Run) -> Outcome:
         "epoch": str(max(known, default=0) + 1),
         "agents_before": str(agents),
         "interactions_before": str(interactions),
+        SETUP_SECONDS: str(setup_seconds(old)),
     }
     if old is None:
         return Outcome(evidence=f"{run.source} does not answer ({why}); {run.target} is ready", facts=facts)
@@ -204,9 +209,14 @@ async def proxies(run: Run) -> Outcome:
     applications = run.centre.applications(run.target, FRONT)
     await run.new.start([found.name for found in applications], f"site switch to {run.target}")
     run.say(StepState.VERIFYING)
+    emptied = drained(await run.new.status())
     doors = [
-        (found.name, run.centre.address(found.name, port)) for found in applications for port in found.ports
+        (found.name, run.centre.address(found.name, port))
+        for found in applications
+        if found.name not in emptied
+        for port in found.ports
     ]
+    _enough_doors([found for found in applications if found.name not in emptied], applications)
     closed: list[str] = []
 
     async def look() -> bool | None:
@@ -220,36 +230,59 @@ async def proxies(run: Run) -> Outcome:
         lambda: f"{', '.join(closed)} of {run.target} do not listen.",
         fix="see their logs; stayline site status says what each waits for",
     )
-    return Outcome(evidence=f"{len(doors)} ports of {run.target} accept connections")
+    note = f"; {', '.join(sorted(emptied))} stays closed (it is being emptied)" if emptied else ""
+    return Outcome(evidence=f"{len(doors)} ports of {run.target} accept connections{note}")
+
+
+def _enough_doors(taking: list[ConfigObject], all_: list[ConfigObject]) -> None:
+    """Raises RefusedError when every server of a kind is being emptied: nobody could come."""
+    closed = {found.app_type for found in all_} - {found.app_type for found in taking}
+    for kind in closed:
+        names = [found.name for found in all_ if found.app_type is kind]
+        raise refuse(
+            "switch.drained",
+            f"{', '.join(names)}: every {kind} is being emptied.",
+            retryable=True,
+            retry_after=1.0,
+            fix=f"stayline server undrain {names[0]}, then run the same command again",
+        )
 
 
 async def option(run: Run) -> Outcome:
-    """Change the option wherever it names another site (application, tenant, group or person): all at once."""
+    """Change the option wherever it names another site (application, tenant, group or person), with the time over which
+    Workspaces spread their move beside it: all at once."""
     run.say(StepState.ACTING)
     holders = [(found, value) for found, value in run.centre.objects_with_site_option() if value]
-    operations = [
-        Operation(
-            op=OperationKind.SET_OPTION,
-            type=ObjectType(found.type).value,
-            name=found.name,
-            section=SECTION,
-            key=KEY,
-            value=run.target,
-        )
-        for found, value in holders
-        if value != run.target
-    ]
-    if not operations:
+    moved = [found for found, value in holders if value != run.target]
+    if not moved:
         where = "is not set anywhere, so Workspaces take the first available cluster"
         if holders:
             where = f"names {run.target} already"
         return Outcome(evidence=f"the option {where}", facts={"option_at": str(time.time())})
-    revision = await run.centre.change(
-        operations, f"site switch to {run.target}: {run.request.reason}", f"switch:{run.plan}:option"
+    agents, cost = int(run.facts.get("agents_before", "0")), float(run.facts.get(SETUP_SECONDS, "0"))
+    spread = spread_window(agents, cost, await run.new.status())
+    values = {KEY: run.target, SPREAD_OPTION: spread.value}
+    written = await run.centre.change(
+        [_set(found, key, value) for found in moved for key, value in values.items()],
+        f"site switch to {run.target}: {run.request.reason}",
+        f"switch:{run.plan}:option",
     )
-    names = ", ".join(operation.name for operation in operations)
+    names = ", ".join(found.name for found in moved)
+    how = f"; {written.how}" if written.how else ""
     return Outcome(
-        evidence=f"{names}: {run.target} (revision {revision})", facts={"option_at": str(time.time())}
+        evidence=f"{names}: {run.target} (revision {written.revision}{how}); {spread.arithmetic}",
+        facts={"option_at": str(time.time()), "spread": spread.value},
+    )
+
+
+def _set(holder: ConfigObject, key: str, value: str) -> Operation:
+    return Operation(
+        op=OperationKind.SET_OPTION,
+        type=ObjectType(holder.type).value,
+        name=holder.name,
+        section=SECTION,
+        key=key,
+        value=value,
     )
 
 

@@ -49,12 +49,14 @@ class Report(msgspec.Struct, kw_only=True, omit_defaults=True):
 class Drain(msgspec.Struct, kw_only=True):
     """``server.drain`` (host agent -> proxy, over its management link; Solution Control Server -> host agent as
     ``host.drain``) -> :class:`Drained`; idempotent. The port closes, each client gets a slot within ``window`` seconds
-    (0: computed from what a set-up costs at the others) and leaves by itself. ``undo``: take clients again."""
+    (0: computed from what a set-up costs at the others) and leaves by itself. ``undo``: take clients again. An operator
+    sends the same to a Solution Control Server (``server.drain``), with the name of who decided in ``by``."""
 
     application: str
     window: float = 0.0
     why: str = ""
     undo: bool = False
+    by: str = ""
 
 
 class Drained(msgspec.Struct, kw_only=True):
@@ -263,7 +265,8 @@ class SiteStatus(msgspec.Struct, kw_only=True):
 
 class CentreStatus(msgspec.Struct, kw_only=True):
     """``site.status`` -> this. ``option`` is the value of ``disaster-recovery.eservices-site`` of the Workspace
-    application; ``warnings`` sentences, loudest first."""
+    application; ``warnings`` sentences, loudest first; ``errors`` what keeps agents from any server: a site option
+    that no connected cluster carries."""
 
     active_site: str
     epoch: int
@@ -272,3 +275,4 @@ class CentreStatus(msgspec.Struct, kw_only=True):
     agents: dict[str, int]
     warnings: list[str]
     at: float
+    errors: list[str] = []

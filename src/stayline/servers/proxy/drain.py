@@ -8,28 +8,18 @@ import structlog
 from stayline.domain.errors import Refusal
 from stayline.link.messages.control import Drain, Drained
 from stayline.link.messages.interaction import Leaving
+from stayline.link.setup_cost import LEAST_DRAIN_SECONDS, spread_seconds
 from stayline.servers.proxy.channel import Channels
 from stayline.servers.proxy.door import ProxyDoor
 from stayline.servers.proxy.port import FollowingPort
 
 log = structlog.get_logger(__name__)
 
-LEAST_WINDOW = 1.0
-"""Seconds: the shortest window over which clients leave, unless the operator gave another one."""
-
-ROOM = 1.2
-"""Windows are so much longer than what the set-ups elsewhere take."""
-
 STRAGGLER_SECONDS = 10.0
 """After the window, for clients that do not know how to leave; then they are hung up on."""
 
 _LEAST_SLOT = 0.001
 """A slot of 0 would mean: at once."""
-
-
-def window_for(clients: int, setup_seconds: float, others: int) -> float:
-    """Seconds in which ``clients`` can be set up at ``others``, each at a cost of ``setup_seconds``."""
-    return max(LEAST_WINDOW, ROOM * clients * setup_seconds / max(1, others))
 
 
 class Drainage:
@@ -87,7 +77,7 @@ class Drainage:
     def _begin(self, order: Drain) -> None:
         clients = list(self._channels)
         cost = self._door.admission.cost.seconds
-        self.window = order.window or window_for(len(clients), cost, 1)
+        self.window = order.window or max(LEAST_DRAIN_SECONDS, spread_seconds(len(clients), cost, 1))
         why = f"it is being emptied within {self.window:.1f} s: {order.why or 'on command'}"
         self._port.hold(why)
         self._door.send_away(self.refusal())

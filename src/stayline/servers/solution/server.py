@@ -13,17 +13,28 @@ import structlog
 from stayline.control.switch.centre import LiveCentre
 from stayline.control.switch.engine import SwitchEngine
 from stayline.control.switch.hosts import HostClient
-from stayline.control.switch.journal import Event, Journal
+from stayline.control.switch.journal import Event, Journal, Record
 from stayline.control.switch.run import status_or_none
 from stayline.control.switch.steps import KEY, SECTION
 from stayline.domain.errors import StaylineError, refuse
 from stayline.domain.objects import ApplicationType, ObjectType
 from stayline.domain.switchover import Mode, Step
 from stayline.domain.switchover import Request as SwitchRequest
-from stayline.link.messages.control import CentreStatus, Report, StepProgress, Switch, SwitchSummary
+from stayline.link.messages.control import (
+    CentreStatus,
+    Drain,
+    Drained,
+    Report,
+    StepProgress,
+    Switch,
+    SwitchSummary,
+)
 from stayline.link.peer import BaseHandler, Peer, Request, unknown_method
 from stayline.link.transport import Accepts, Endpoint, Listener
 from stayline.servers.process import ServerProcess
+from stayline.servers.solution.direct_change import DirectChange
+from stayline.servers.solution.drain import planned_drain
+from stayline.servers.solution.site_option import site_option_errors
 from stayline.servers.solution.status import Seen, centre_status
 
 log = structlog.get_logger(__name__)
@@ -40,7 +51,9 @@ class SolutionControlServer(BaseHandler):
 
     def __init__(self, process: ServerProcess) -> None:
         self._process = process
-        self._centre = LiveCentre(process.configuration)
+        boot = process.bootstrap
+        directly = DirectChange(boot.database_dsn, boot.site, process.name, process.instance)
+        self._centre = LiveCentre(process.configuration, directly)
         self._journal = Journal(Path(process.bootstrap.state) / "journal" / "switch.jsonl")
         self._hosts = {site: self._host(site) for site in self._centre.sites()}
         self._seen = {site: Seen() for site in self._hosts}
@@ -99,7 +112,9 @@ class SolutionControlServer(BaseHandler):
 
     def status(self) -> CentreStatus:
         """The centre as it was seen in the last second."""
-        return centre_status(self._seen, self._option(), self._unfinished(), self._unread(), time.time())
+        found = centre_status(self._seen, self._option(), self._unfinished(), self._unread(), time.time())
+        found.errors = site_option_errors(self._process.configuration.snapshot)
+        return found
 
     def _option(self) -> str:
         workspaces = self._process.configuration.snapshot.applications(ApplicationType.WORKSPACE)
@@ -132,7 +147,7 @@ class SolutionControlServer(BaseHandler):
     # -- requests --------------------------------------------------------------------------------------------
 
     async def on_request(self, peer: Peer, request: Request) -> object:
-        """``site.status``, ``site.switch``, ``site.history``."""
+        """``site.status``, ``site.switch``, ``site.history``, ``server.drain``."""
         if request.method == "site.status":
             await asyncio.gather(*(self._look(site) for site in self._hosts))
             return self.status()
@@ -140,7 +155,25 @@ class SolutionControlServer(BaseHandler):
             return self._journal.records[-500:]
         if request.method == "site.switch":
             return await self._do_switch(peer, request.read(Switch))
+        if request.method == "server.drain":
+            return await self._drain(peer, request.read(Drain))
         raise unknown_method(request.method)
+
+    async def _drain(self, peer: Peer, asked: Drain) -> Drained:
+        """Empty a proxy, or take that back. The journal keeps who ordered it."""
+        await asyncio.gather(*(self._look(site) for site in self._hosts))
+        site, order = planned_drain(asked, self._seen)
+        done = await self._hosts[site].drain(order)
+        what = "takes clients again" if asked.undo else f"is emptied within {done.window:g} s"
+        evidence = f"{asked.application} {what} ({done.clients} clients)"
+        by = f"{asked.by} ({peer.hello.application} from {peer.remote_address})"
+        self._journal.append(
+            Record(plan="", event=Event.COMMAND, at=time.time(), by=by, reason=asked.why, evidence=evidence)
+        )
+        log.info(
+            "server.drain", server=asked.application, undo=asked.undo, by=by, why=asked.why or "not said"
+        )
+        return done
 
     async def _do_switch(self, peer: Peer, asked: Switch) -> SwitchSummary:
         own = self._process.bootstrap.site
