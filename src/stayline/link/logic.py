@@ -3,8 +3,8 @@
 ``step(view, event, now, random) -> (view, actions)``. What belongs to one link is wrapped: :class:`OnLink` and
 :class:`LinkDo`. The parts: ``site.py`` decides for all pooled links at once which cluster they use, ``standby.py``
 keeps each of them, ``preferred.py`` says which Stat Servers are current, ``setups.py`` lets at most two of them (and of
-the questions to other clusters) be set up at a time. No machine knows of another; what they have to tell each other is told
-here.
+the questions to other clusters) be set up at a time. No machine knows of another; what they have to tell each other is
+told here.
 """
 
 from collections.abc import Callable, Mapping
