@@ -103,7 +103,7 @@ class Centre:
             ConfigObject(type=ObjectType.TENANT, name="T"),
             ConfigObject(type=ObjectType.HOST, name="host_a", address="127.0.0.1", site=SITE),
             *apps,
-            ConfigObject(type=ObjectType.CAPACITY_RULE, name="Two chats", capacity={"chat": 2}),
+            ConfigObject(type=ObjectType.CAPACITY_RULE, name="Two chats", capacity={"chat": 2, "email": 2}),
             *(
                 ConfigObject(type=ObjectType.PERSON, name=name, tenant="T", capacity_rule="Two chats")
                 for name in agents
@@ -115,6 +115,7 @@ class Centre:
                 type=ObjectType.QUEUE, name="support", tenant="T", media=["chat"], groups=["Support"]
             ),
             ConfigObject(type=ObjectType.QUEUE, name="all", tenant="T", media=["chat"]),
+            ConfigObject(type=ObjectType.QUEUE, name="mail", tenant="T", media=["email"]),
         ]
 
     def _application(self, name: str, kind: ApplicationType) -> ConfigObject:
@@ -135,7 +136,7 @@ class Centre:
     async def start(self, name: str) -> CoreServer:
         """Run a server in this loop."""
         process = ServerProcess(name, self.base)
-        process.configuration.snapshot = self.configuration
+        process.configuration.copy.snapshot = self.configuration
         core = CoreServer(process, PAIR, InteractionService)
         self.running[name] = (core, asyncio.create_task(core.run(), name=name))
         return core
@@ -234,6 +235,11 @@ class Media(Client):
         params = Submit(id=id, tenant="T", media="chat", queue=queue, chat_session=f"c-{id}", **fields)
         return await self.ask("interaction.submit", params, Done, key=key or f"submit:{id}")
 
+    async def mail(self, id: str) -> Done:
+        """Submit an e-mail."""
+        params = Submit(id=id, tenant="T", media="email", queue="mail")
+        return await self.ask("interaction.submit", params, Done, key=f"submit:{id}")
+
     async def ask(self, method: str, params: object, result: type[T], *, key: str = "") -> T:
         return await self.pair.request(method, params, result, key=key or uuid.uuid4().hex)
 
@@ -279,15 +285,24 @@ class Agent:
             method, params, result, key=key or uuid.uuid4().hex, channel=self.channel
         )
 
-    async def login(self, place: str, *, ready: bool = True, key: str = "") -> SessionOpened:
-        params = AgentLogin(place=place, media=[MediaState("chat", ready)])
+    async def login(
+        self,
+        place: str,
+        *,
+        ready: bool = True,
+        key: str = "",
+        media: tuple[str, ...] = ("chat",),
+        workspace: str = "",
+        restore: list[str] | None = None,
+    ) -> SessionOpened:
+        states = [MediaState(name, ready) for name in media]
+        params = AgentLogin(place=place, media=states, workspace=workspace, restore=restore)
         self.opened = await self.ask("agent.login", params, SessionOpened, key=key)
         return self.opened
 
-    async def resume(self, ticket: str, last_seq: int = 0) -> SessionOpened:
-        self.opened = await self.ask(
-            "agent.resume", AgentResume(ticket=ticket, last_seq=last_seq), SessionOpened
-        )
+    async def resume(self, ticket: str, last_seq: int = 0, restore: list[str] | None = None) -> SessionOpened:
+        params = AgentResume(ticket=ticket, last_seq=last_seq, restore=restore)
+        self.opened = await self.ask("agent.resume", params, SessionOpened)
         return self.opened
 
     async def accept(self, view: InteractionView, *, key: str = "") -> InteractionView:

@@ -74,7 +74,7 @@ class Workspace(BaseHandler):
 
 async def run_proxy(place: Centre, name: str) -> "tuple[ServerProcess, asyncio.Task[None]]":
     process = ServerProcess(name, place.base)
-    process.configuration.snapshot = place.configuration
+    process.configuration.copy.snapshot = place.configuration
     return process, asyncio.create_task(proxy_main(process), name=name)
 
 

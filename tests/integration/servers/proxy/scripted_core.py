@@ -335,7 +335,7 @@ async def bench(
     async with cores_of(folder, kind, world) as cores:
         ports = {core.name: core.listener.port for core in cores} | {"Proxy": free_port()}
         process = ServerProcess("Proxy", folder)
-        process.configuration.snapshot = Configuration(objects(kind, ports, options or {}), 1)
+        process.configuration.copy.snapshot = Configuration(objects(kind, ports, options or {}), 1)
         proxy = Proxy(process, profile_of(kind))
         running = asyncio.create_task(proxy.run())
         try:

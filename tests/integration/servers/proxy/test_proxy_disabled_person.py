@@ -20,7 +20,7 @@ def test_a_disabled_agent_is_hung_up_on_and_not_let_in_again(tmp_path: Path) -> 
             await login(leaver)
             person = ConfigObject(type=ObjectType.PERSON, name="agent01", tenant="T", enabled=False)
             configuration = b.process.configuration
-            configuration.snapshot = Configuration([*configuration.snapshot.objects, person], 2)
+            configuration.copy.snapshot = Configuration([*configuration.snapshot.objects, person], 2)
             for told in configuration.changed:
                 told([person])
             assert leaver.peer is not None
