@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from stayline.domain.errors import Refusal, StaylineError, refuse
 from stayline.domain.objects import ObjectType
+from stayline.domain.options import default_of
 from stayline.link.authority import TlsFiles, tls_files
 from stayline.link.bootstrap import Bootstrap, load_bootstrap
 from stayline.link.configuration import ConfigurationClient, configuration_endpoints
@@ -134,6 +135,12 @@ class ServerProcess:
         known = self.configuration
         person = known.snapshot.get(ObjectType.PERSON, identity.user)
         return not_admitted(identity, person, known.mark, known.revision)
+
+    def handshakes(self) -> int:
+        """TLS handshakes that this server's listener makes at a time (option ``admission/handshakes``)."""
+        own = self.configuration.snapshot.get(ObjectType.APPLICATION, self.name)
+        value = own.option("admission", "handshakes") if own is not None else ""
+        return int(value or default_of("admission", "handshakes"))
 
     def saw_epoch(self, epoch: int) -> None:
         """Note an epoch said by another server; it only grows."""

@@ -106,6 +106,7 @@ class ChatServer:
             accepts=Accepts(servers=frozenset(), persons=True, person_methods=METHODS),
             verify=self._process.verifier(),
             admits=self._process.admits,
+            handshakes=self._process.handshakes(),
         )
 
     def _hello(self) -> Hello:
@@ -135,6 +136,7 @@ class ChatServer:
         self.contact.refresh()
         self.interaction.refresh()
         self._listener.recheck()
+        self._listener.bound_handshakes(self._process.handshakes())
 
     # -- the core comes and goes -------------------------------------------------------------------------------
 

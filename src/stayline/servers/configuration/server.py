@@ -82,7 +82,7 @@ class ConfigurationServer:
             boot.site,
             process.instance[:63],
             kept=lambda: int(self.option("history-kept")),
-            on_stored=self._tell_all,
+            on_stored=self._stored_anew,
             on_availability=self._availability_changed,
         )
         self._signer = TokenSigner.load(boot.keys)
@@ -185,11 +185,11 @@ class ConfigurationServer:
         report.why = f"revision {self.follower.stored.revision}; {availability.why}"
         return report
 
-    def option(self, key: str) -> float:
-        """A number of this server's own option section."""
+    def option(self, key: str, section: str = SECTION) -> float:
+        """A number of this server's own options."""
         own = self.follower.stored.objects.get((ObjectType.APPLICATION, self._process.name))
-        value = own.option(SECTION, key) if own is not None else ""
-        return float(value or default_of(SECTION, key))
+        value = own.option(section, key) if own is not None else ""
+        return float(value or default_of(section, key))
 
     def _person(self, name: str) -> ConfigObject | None:
         return self.follower.stored.objects.get((ObjectType.PERSON, name))
@@ -218,6 +218,10 @@ class ConfigurationServer:
                 if peer.is_server:
                     peer.event("server.role", event)
         self._process.report_now()
+        self._tell_all()
+
+    def _stored_anew(self) -> None:
+        self.listener.bound_handshakes(int(self.option("handshakes", "admission")))
         self._tell_all()
 
     def _tell_all(self) -> None:

@@ -95,7 +95,7 @@ class Proxy:
         listener = self.port.listener
         listener.max_connections = self._count("max-connections")
         listener.person_limits = self._person_limits()
-        listener.bound_handshakes(int(self._option("admission", "handshakes")))
+        listener.bound_handshakes(self.process.handshakes())
         self.door.configure(self._admission())
         listener.recheck()
 
@@ -117,7 +117,7 @@ class Proxy:
             max_connections=self._count("max-connections"),
             person_limits=self._person_limits(),
             admits=process.admits,
-            handshakes=int(self._option("admission", "handshakes")),
+            handshakes=process.handshakes(),
             door=self.door,
             statement=self.statements.current,
         )
