@@ -17,6 +17,7 @@ GROUPS = {
     "config": "stayline.cli.config_commands",
     "option": "stayline.cli.option_commands",
     "workspace": "stayline.cli.workspace_command",
+    "conformance": "stayline.cli.conformance_commands",
 }
 """Name of a group -> module whose ``app`` is its typer application. Importing all of them takes a second."""
 

@@ -17,7 +17,7 @@ import contextlib
 import os
 import shlex
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -46,7 +46,8 @@ Tell = Callable[[ClientStatus], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Desk:
-    """Where the client works: see the module. ``tell`` takes each status line."""
+    """Where the client works: see the module. ``tell`` takes each status line; ``until_connected(x)`` waits until
+    the client has a connection to any server of the case (or none any more)."""
 
     bootstrap: Path
     user: str
@@ -54,6 +55,7 @@ class Desk:
     place: str
     state: Path
     tell: Tell
+    until_connected: Callable[[bool], Awaitable[None]]
 
     @property
     def environment(self) -> dict[str, str]:

@@ -148,10 +148,41 @@ class FakeServer:
     # -- its life
 
     def open(self) -> None:
-        """Listen and behave well."""
-        self.behaviour = Behaviour()
-        self.thaw()
+        """Listen and behave well; what it claims to be and carries stays."""
+        self.behave(Becomes.OPEN)
         self.port.open()
+
+    def behave(
+        self,
+        door: Becomes,
+        *,
+        times: int = 0,
+        refusal: Refusal | None = None,
+        seconds: float = 0.0,
+        ahead: int = 0,
+        frozen: bool = False,
+        deaf: bool = False,
+    ) -> None:
+        """From now on like this and not as before; see :class:`Behaviour`."""
+        thaws = self.behaviour.frozen and not frozen
+        self.behaviour = Behaviour(
+            door=door,
+            times=times,
+            refusal=refusal,
+            seconds=seconds,
+            ahead=ahead,
+            frozen=frozen,
+            deaf=deaf,
+            claims=self.behaviour.claims,
+            statement=self.behaviour.statement,
+        )
+        if thaws:
+            for link in list(self.links):
+                link.thaw()
+        if deaf:
+            # An event on each standing link is the first that does not arrive.
+            for link in self.open_links:
+                link.event("case.swallowed", None, link.sent_seq + 1)
 
     def die(self, why: str) -> None:
         """As a killed process: the port closes, every link is reset."""
@@ -160,18 +191,6 @@ class FakeServer:
         self._instance += 1
         for link in list(self.links):
             link.cut(why)
-
-    def thaw(self) -> None:
-        """Go on after having been frozen."""
-        self.behaviour.frozen = False
-        for link in list(self.links):
-            link.thaw()
-
-    def deafen(self) -> None:
-        """From now on nothing arrives; an event on each standing link is the first that does not."""
-        self.behaviour.deaf = True
-        for link in self.open_links:
-            link.event("case.swallowed", None, link.sent_seq + 1)
 
     async def end(self) -> None:
         """The case is over."""
@@ -246,7 +265,7 @@ class FakeServer:
     def greeted(self, link: FakeLink, hello: Hello, certificate: Certificate | None) -> None:
         """A hello came: let in, keep waiting, refuse, or say nothing."""
         behaviour = self.behaviour
-        if link.door is Becomes.SILENT or behaviour.deaf:
+        if link.door is Becomes.SILENT:
             return
         if link.door is Becomes.REFUSING and behaviour.refusal is not None:
             link.refuse(behaviour.refusal)

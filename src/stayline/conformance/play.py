@@ -62,7 +62,8 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Player:
-    """Plays one case. ``folder`` is the client's own, ``slack`` in seconds."""
+    """Plays one case. ``folder`` is the client's own. ``slack``: seconds by which times may be off; ``patience``:
+    seconds within which a restarted client must have a session. ``narrate`` gets each step and how it went."""
 
     def __init__(
         self,
@@ -72,9 +73,13 @@ class Player:
         folder: Path,
         *,
         slack: float = SLACK_SECONDS,
+        patience: float = SESSION_SECONDS,
+        narrate: Callable[[str], None] | None = None,
     ) -> None:
         self._case = case
         self._slack = slack
+        self._patience = patience
+        self._narrate = narrate
         self._wall = time.time()
         self._record = Record(time.monotonic)
         self._site = FakeSite(case, credentials, self._record)
@@ -95,11 +100,16 @@ class Player:
                 place=PLACE,
                 state=state,
                 tell=self._told,
+                until_connected=self._connected,
             )
         )
 
     def _told(self, status: ClientStatus) -> None:
         self._record.add(Seen.STATUS, status=status)
+
+    async def _connected(self, wanted: bool) -> None:
+        while bool(self._site.connections()) is not wanted:
+            await self._more(SESSION_SECONDS)
 
     async def play(self) -> CaseResult:
         """The whole story; the site and the client are gone afterwards."""
@@ -126,13 +136,19 @@ class Player:
     async def _story(self) -> StepResult | None:
         for step in self._case.story:
             self._record.add(Seen.DONE, step=step.words)
+            self._say(f"{step.number:3}. {step.words}")
             try:
                 why = await self._do(step.do) if step.do is not None else await self._see(step)
             except StaylineError as error:
                 why = error.refusal.reason
             if why:
+                self._say(f"     but: {why}")
                 return StepResult(number=step.number, step=step.words, why=why)
         return None
+
+    def _say(self, line: str) -> None:
+        if self._narrate is not None:
+            self._narrate(line)
 
     # -- doing
 
@@ -194,6 +210,7 @@ class Player:
         self._doing = False
         if isinstance(step.see, OF_STATUS) and not await self._tells():
             self._unjudged = f"step {step.number} ({step.words}): the client tells no status"
+            self._say("     not judged: the client tells no status")
             return ""
         if step.lasting:
             return await self._lasts(step)

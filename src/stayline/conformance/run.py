@@ -73,6 +73,22 @@ def sums(cases: Iterable[Case], results: Iterable[CaseResult]) -> Sums:
     return Sums(cases=len(numbers), passed=len(good - failed - unsure), failed=len(failed))
 
 
+def row(result: CaseResult) -> dict[str, object]:
+    """A result for programs."""
+    told: dict[str, object] = {
+        "case": result.case,
+        "way": result.way,
+        "passed": result.passed,
+        "seconds": round(result.seconds, 3),
+    }
+    if result.failed is not None:
+        told |= {"step": result.failed.number, "expected": result.failed.step, "seen": result.failed.why}
+        told["timeline"] = result.timeline
+    if result.unjudged:
+        told["not_judged"] = result.unjudged
+    return told
+
+
 def report(result: CaseResult) -> str:
     """A result for people: one line, and for a failed case what was expected, what was seen and the timeline."""
     if result.passed:

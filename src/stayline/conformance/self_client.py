@@ -134,7 +134,12 @@ def desk_of(environment: Mapping[str, str], tell: Callable[[ClientStatus], None]
         place=environment[client.PLACE],
         state=Path(environment[client.STATE]),
         tell=tell,
+        until_connected=_not_known,
     )
+
+
+async def _not_known(wanted: bool) -> None:
+    """Only who plays the servers knows."""
 
 
 async def run_headless(write: Callable[[bytes], object]) -> None:

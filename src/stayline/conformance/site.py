@@ -106,6 +106,10 @@ class FakeSite:
 
     # -- who is who
 
+    def connections(self) -> int:
+        """Connections of the client that live at the moment."""
+        return sum(len(server.links) for server in self.servers.values())
+
     def named(self, names: actions.Names, bound: dict[str, str]) -> list[FakeServer]:
         """The servers that a step means. Raises RefusedError ``conformance.name``."""
         members = sorted(self.scene.members(names, bound))
@@ -168,23 +172,24 @@ class FakeSite:
             self._behave(server, action)
 
     def _behave(self, server: FakeServer, action: actions.Server) -> None:
-        behaviour = server.behaviour
-        match action.becomes:
-            case Becomes.OPEN:
-                server.open()
-            case Becomes.CLOSED:
-                server.die("its process has died")
-            case Becomes.NOT_LISTENING:
-                server.port.close()
-            case Becomes.FROZEN:
-                behaviour.frozen = True
-            case Becomes.DEAF:
-                server.deafen()
-            case _:
-                server.port.open()
-                behaviour.door, behaviour.times = action.becomes, action.times
-                behaviour.seconds, behaviour.ahead = action.seconds, action.ahead
-                behaviour.refusal = _refusal(action)
+        if action.becomes is Becomes.CLOSED:
+            server.behave(Becomes.OPEN)
+            server.die("its process has died")
+        elif action.becomes is Becomes.NOT_LISTENING:
+            server.behave(Becomes.OPEN)
+            server.port.close()
+        else:
+            special = action.becomes in (Becomes.FROZEN, Becomes.DEAF)
+            server.behave(
+                Becomes.OPEN if special else action.becomes,
+                times=action.times,
+                refusal=_refusal(action, retryable=True),
+                seconds=action.seconds,
+                ahead=action.ahead,
+                frozen=action.becomes is Becomes.FROZEN,
+                deaf=action.becomes is Becomes.DEAF,
+            )
+            server.port.open()
 
     def _identity(self, action: actions.IdentityOf, bound: dict[str, str]) -> None:
         fields = ("application", "cluster", "site", "epoch", "version")
@@ -293,12 +298,12 @@ def _nothing() -> str:
     return ""
 
 
-def _refusal(action: actions.Server | actions.Answer, retryable: bool | None = None) -> Refusal:
+def _refusal(action: actions.Server | actions.Answer, retryable: bool) -> Refusal:
     code = action.code or "link.not_now"
     return Refusal(
         code=code,
         reason=action.reason or f"Refused with {code}, as the case says.",
-        retryable=action.retry_after is not None if retryable is None else retryable,
+        retryable=retryable,
         retry_after=action.retry_after,
     )
 
