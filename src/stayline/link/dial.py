@@ -61,12 +61,17 @@ def unreachable(endpoint: Endpoint, code: str, what: str) -> LinkLostError:
 async def dial(endpoint: Endpoint, tls: TlsFiles, make: Callable[[], Wire], timeout: float) -> Wire:
     """A TLS connection to the endpoint, at most ``timeout`` seconds for all of it.
 
-    Raises LinkLostError: ``link.refused`` (port closed), ``link.timeout``, ``link.tls``, ``link.unreachable``.
+    Raises LinkLostError: ``link.refused`` (port closed), ``link.timeout``, ``link.tls``, ``link.lost`` (it hung up
+    during the handshake), ``link.unreachable``.
     """
     try:
         async with asyncio.timeout(timeout):
             sock = await _reach(endpoint)
-            return await _secure(endpoint, tls, make, sock, timeout)
+            try:
+                return await _secure(endpoint, tls, make, sock, timeout)
+            except ConnectionError as error:
+                what = "it hung up during the TLS handshake"
+                raise unreachable(endpoint, "link.lost", what) from error
     except TimeoutError:
         raise unreachable(endpoint, "link.timeout", f"no answer within {timeout:g} s") from None
     except ConnectionRefusedError:

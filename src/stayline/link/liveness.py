@@ -36,6 +36,8 @@ class Liveness:
         self._wire = wire
         self._loop = asyncio.get_running_loop()
         self._addp: Addp | None = None
+        # Counted, since clocks of event loops have milliseconds: an answer may come in the one of its poll.
+        self._receipts = 0
         self._delivery = Delivery(_UNPOLLED_SPACING)
         self._trace = ""
         self._statement: Callable[[], str] | None = None
@@ -75,6 +77,7 @@ class Liveness:
             return
         now = self._loop.time()
         addp, _ = (self._addp or Addp(0.0, now)).step(self._wire.heard_at, AddpEvent.HEARD)
+        self._receipts = self._wire.receipts
         self._addp, _ = addp.step(now, AddpEvent.WOKE, deadline)
         self._poll(f"this machine woke up; the answer has {deadline:g} s")
         self.stop()
@@ -139,25 +142,26 @@ class Liveness:
         if self._addp is None or self._wire.is_closing:
             return
         addp, heard_at = self._addp, self._wire.heard_at
-        if heard_at > addp.heard_at:
+        if self._wire.receipts != self._receipts:
+            self._receipts = self._wire.receipts
             addp, _ = addp.step(heard_at, AddpEvent.HEARD)
         self._addp, action = addp.step(self._loop.time(), AddpEvent.TICK)
         if action is AddpAction.POLL:
             self._poll(f"nothing was heard for {self._loop.time() - heard_at:.3f} s")
         if action is AddpAction.DEAD:
-            self._timer = self._loop.call_later(_CONFIRM_SECONDS, self._confirm_dead, heard_at)
+            self._timer = self._loop.call_later(_CONFIRM_SECONDS, self._confirm_dead)
         else:
             # uvloop's clock has milliseconds: one more keeps the next tick from coming just too early.
             self._arm(self._addp.due + 0.001)
 
-    def _confirm_dead(self, heard: float) -> None:
+    def _confirm_dead(self) -> None:
         if self._wire.is_closing or self._addp is None:
             return
-        if self._wire.heard_at > heard:
+        if self._wire.receipts != self._receipts:
             self._tick()
             return
         self._wire.silent = True
-        silence = self._loop.time() - heard
+        silence = self._loop.time() - self._wire.heard_at
         self._wire.abort(
             f"addp: nothing heard for {silence:.1f} s (timeout {self._addp.allowed:g} s, polled once)"
         )

@@ -22,8 +22,8 @@ class Wire(asyncio.Protocol):
 
     ``write_limit``: bytes that may wait for a slow reader before it is cut off. ``why`` says how it ended;
     ``silent`` whether ADDP ended it for silence; ``farewell`` is the refusal of a ``bye`` sent or received.
-    ``heard_at`` is when bytes last arrived (the loop's clock); ``heard_seq``/``sent_seq`` are the highest sequence
-    numbers of events that came in and went out.
+    ``heard_at`` is when bytes last arrived (the loop's clock), ``receipts`` how often they did. ``heard_seq`` and
+    ``sent_seq`` are the highest sequence numbers of events that came in and went out.
     """
 
     def __init__(self, on_connected: "Callable[[Wire], None]", *, max_frame: int, write_limit: int) -> None:
@@ -43,6 +43,7 @@ class Wire(asyncio.Protocol):
         self._out_bytes = 0
         self._closing = False
         self.heard_at = self._loop.time()
+        self.receipts = 0
         self.heard_seq = 0
         self.sent_seq = 0
         self.liveness = Liveness(self)
@@ -60,6 +61,7 @@ class Wire(asyncio.Protocol):
         if self._closing:
             return
         self.heard_at = self._loop.time()
+        self.receipts += 1
         try:
             frames = self._decoder.feed(data)
         except FrameError as error:

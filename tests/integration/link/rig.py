@@ -64,10 +64,12 @@ async def open_server(material: Material, listener: Listener, **settings: Any) -
 async def open_person(
     material: Material, listener: Listener, token: str | None = None, **fields: Any
 ) -> Peer:
-    endpoint = Endpoint(HOST, listener.port, "S1", cluster=fields.pop("cluster", ""))
+    cluster, poll = fields.pop("cluster", ""), fields.pop("poll", 0.0)
+    endpoint = Endpoint(HOST, listener.port, "S1", cluster=cluster, local=poll)
     handler = fields.pop("handler", BaseHandler())
+    settings = {key: fields.pop(key) for key in ("on_wait", "hello_timeout") if key in fields}
     hello = person_hello(material.token() if token is None else token, **fields)
-    return await connect(endpoint, hello, handler, material.tls())
+    return await connect(endpoint, hello, handler, material.tls(), **settings)
 
 
 class RawClient:

@@ -37,7 +37,11 @@ def test_the_right_person_is_let_in() -> None:
 @pytest.mark.parametrize(
     ("opener", "own", "certificate", "accepts", "code", "names"),
     [
-        (changed(SERVER, version=9), CORE, CERTIFIED, Accepts(), "hello.version", ["9", "1"]),
+        (changed(SERVER, version=9), CORE, CERTIFIED, Accepts(), "hello.version", ["9", "1", "Chat_A_1", "Ixn_A_1"]),
+        (changed(PERSON, expect_site="B"), changed(PROXY, site="A"), None, PERSONS, "hello.site", ["site B", "site A"]),
+        (changed(PERSON, expect_site="B"), PROXY, None, PERSONS, "hello.site", ["IxnProxy_A_1", "no site"]),
+        (changed(SERVER, epoch=3), changed(CORE, epoch=0), CERTIFIED, Accepts(), "epoch.unknown", ["3", "Ixn_A_1"]),
+        (changed(SERVER, role=Role.ACTIVE), CORE, CERTIFIED, Accepts(), "epoch.unknown", ["3", "Chat_A_1", "Ixn_A_1"]),
         (changed(SERVER, expect="Ixn_A_2"), CORE, CERTIFIED, Accepts(), "hello.application", ["Ixn_A_2", "Ixn_A_1"]),
         (changed(PERSON, expect_cluster="B"), PROXY, None, PERSONS, "hello.cluster", ["B", "A"]),
         (changed(SERVER, expect_cluster="B"), CORE, CERTIFIED, Accepts(), "hello.cluster", ["B", "no cluster"]),
@@ -88,6 +92,47 @@ def test_the_opener_objects_to_a_wrong_cluster() -> None:
     assert refusal is not None
     assert refusal.code == "hello.cluster"
     assert "A" in refusal.reason
+
+
+def test_the_opener_objects_to_a_wrong_site_with_both_names() -> None:
+    own = changed(PERSON, expect_site="Site_B")
+    refusal = check_listener(
+        changed(PROXY, site="Site_A"), own, Certificate("IxnProxy_A_1", "Interaction Server Proxy")
+    )
+    assert refusal is not None
+    assert (refusal.code, refusal.field) == ("hello.site", "site")
+    for name in ("Site_B", "Site_A", "Workspace", "IxnProxy_A_1"):
+        assert name in refusal.reason
+
+
+def test_the_right_site_is_no_objection() -> None:
+    own = changed(PERSON, expect_site="Site_A", expect_cluster="A")
+    there = changed(PROXY, site="Site_A")
+    assert check_opener(own, there, None, PERSONS) is None
+    assert check_listener(there, own, Certificate("IxnProxy_A_1", "Interaction Server Proxy")) is None
+
+
+@pytest.mark.parametrize(("version", "older"), [(9, "Ixn_A_1"), (0, "Chat_A_1")])
+def test_a_refused_version_names_the_side_to_upgrade(version: int, older: str) -> None:
+    refusal = check_opener(changed(SERVER, version=version), CORE, CERTIFIED, Accepts())
+    assert refusal is not None
+    assert refusal.fix == f"Upgrade {older}, the older one."
+
+
+@pytest.mark.parametrize(
+    ("welcome", "own", "refused"),
+    [
+        (changed(PROXY, epoch=0), changed(PERSON, epoch=5), True),
+        (changed(PROXY, epoch=0, role=Role.PASSIVE), changed(PERSON, epoch=5), False),
+        (changed(PROXY, epoch=0), PERSON, False),
+        (PROXY, PERSON, False),
+    ],
+)
+def test_who_acts_without_an_epoch_is_refused_by_who_knows_one(
+    welcome: Hello, own: Hello, refused: bool
+) -> None:
+    refusal = check_listener(welcome, own, Certificate("IxnProxy_A_1", "Interaction Server Proxy"))
+    assert (refusal.code if refusal else "") == ("epoch.unknown" if refused else "")
 
 
 @pytest.mark.parametrize(
