@@ -116,6 +116,8 @@ def lay_workspace(state: Path, site: SiteLayout) -> None:
     folder = state / WORKSPACE_FOLDER
     (folder / "certificates").mkdir(parents=True, exist_ok=True)
     shutil.copy(state / "authority" / CA_CERTIFICATE, folder / "certificates" / CA_CERTIFICATE)
+    # The public half: by it statements of mastership are checked while no Configuration Server answers.
+    shutil.copy(state / "authority" / VERIFY_KEY, folder / VERIFY_KEY)
     own = msgspec.json.decode((site.folder / "bootstrap.json").read_bytes(), type=Bootstrap)
     save_bootstrap(
         folder,

@@ -1,4 +1,4 @@
-"""One lean agent of a storm: the machines that decide in a Workspace, real links, and no desk.
+"""One lean agent of a storm: the machines that decide in a Workspace in their own shell, real links, and no desk.
 
 It keeps a link to an Interaction Server Proxy with its session on it, and one to a UCS Proxy. What a Workspace has
 besides (pages, interactions, files) costs a server nothing, and would cost this machine most of its memory.
@@ -7,52 +7,35 @@ besides (pages, interactions, files) costs a server nothing, and would cost this
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from stayline.domain.errors import Refusal
 from stayline.lab.storm_account import Account
+from stayline.lab.storm_ledger import LinkLedger
 from stayline.lab.storm_orders import Counts
 from stayline.lab.storm_original import OriginalPair
 from stayline.link.authority import TlsFiles
+from stayline.link.logic import Event
+from stayline.link.messages.envelope import Hello
 from stayline.link.messages.interaction import Gone, InteractionView, MediaState, SessionOpened
 from stayline.link.peer import Peer
 from stayline.link.plan import Link, Plan
-from stayline.link.pool import Assignment
-from stayline.link.standby import (
-    Action,
-    Assigned,
-    Connect,
-    Disconnect,
-    Event,
-    Failed,
-    Held,
-    Lost,
-    Opened,
-    Proven,
-    StandbyView,
-    State,
-    Stop,
-    step,
-)
-from stayline.link.standby_link import StandbyLink
-from stayline.link.turn import Turn
+from stayline.link.standby_link import LinkUser
+from stayline.link.tokens import TokenVerifier
+from stayline.workspace.conductor import Conductor
 from stayline.workspace.session import AgentSession
 
-LINKS = (Link.INTERACTION, Link.CONTACT)
-
-HELLO_SECONDS = 10.0
-"""How long an opener waits for an answer to its hello; until then an attempt ends by itself."""
-
-LATE_SECONDS = 2.0
-"""A wait that goes on so long beyond its time has not told the truth."""
+SETUPS = 2
+"""Links that one Workspace sets up at a time."""
 
 
 class Crowd(Protocol):
-    """Whom agents tell."""
+    """Whom agents tell, and what they share."""
 
     counts: Counts
+    verifier: TokenVerifier
 
     def turned(self, agent: "StormAgent") -> None:
         """The agent is whole, or not any more."""
@@ -72,28 +55,11 @@ class StormAgent:
         self._wanted = ""
         self._was = ""
         self._turned = asyncio.Event()
-        self._views = {link: StandbyView() for link in LINKS}
-        self._tried_at = dict.fromkeys(LINKS, 0.0)
-        self._of_use = dict.fromkeys(LINKS, True)
-        self._tell: Turn[tuple[Link, Event]] = Turn(self._step)
         self._session = AgentSession(_SessionUser(self), time.time)
         self._session.place = account.place
         self._session.wanted = [MediaState(media="chat", ready=False)]
-        self._links = {link: self._make(link) for link in LINKS}
-        self._session.link = self._links[Link.INTERACTION]  # type: ignore[assignment]
+        self._conductor: _CountingConductor | None = None
         self._original: OriginalPair | None = None
-
-    def _make(self, link: Link) -> StandbyLink:
-        return StandbyLink(
-            link,
-            self._session if link is Link.INTERACTION else _ContactUser(self),
-            self.account.hello,
-            self._tls,
-            view=lambda: self._views[link],
-            tell=lambda event: self._tell((link, event)),
-            clock=time.time,
-            report=_unreported,
-        )
 
     # -- what it is
 
@@ -103,13 +69,18 @@ class StormAgent:
         return self._wanted
 
     @property
+    def session(self) -> str:
+        """Its session."""
+        return self.account.session if self._original is not None else self._session.session
+
+    @property
     def whole(self) -> bool:
         """Whether its session is confirmed and its UCS link stands, both at the site where they shall be."""
         if self._original is not None:
             return self._original.whole
-        if not self._session.confirmed:
+        if self._conductor is None or not self._session.confirmed:
             return False
-        return all(link.up and link.site == self._wanted for link in self._links.values())
+        return all(link.up and link.site == self._wanted for link in self._conductor.links.values())
 
     async def until_whole(self) -> None:
         """Wait for it."""
@@ -119,27 +90,35 @@ class StormAgent:
 
     # -- what it is told
 
-    def begin(self, plan: Plan) -> None:
-        """Connect."""
-        self._assign(plan)
+    def begin(self, plan: Plan, current: bool) -> None:
+        """Connect: as a Workspace that starts, with the session that it has kept."""
+        users: dict[Link, LinkUser] = {Link.INTERACTION: self._session, Link.CONTACT: _ContactUser()}
+        self._conductor = _CountingConductor(self, users, self._tls, self._crowd, self._random)
+        self._session.link = cast(Any, self._conductor.links[Link.INTERACTION])
+        self.planned(plan, current)
 
-    def planned(self, plan: Plan) -> None:
-        """The configuration says this now."""
+    def planned(self, plan: Plan, current: bool) -> None:
+        """The configuration says this now; ``current``: a Configuration Server that is current says so."""
+        self._wanted = plan.wanted
         if self._original is not None:
-            self._wanted = plan.wanted
             self._original.use(plan)
-        elif self._views[Link.INTERACTION].state is not State.STOPPED:
-            self._assign(plan)
+        elif self._conductor is not None:
+            self._conductor.plan(plan, current=current)
+        self.changed()
+
+    def configuration_away(self, why: str) -> None:
+        """No current Configuration Server answers."""
+        if self._conductor is not None:
+            self._conductor.configuration_away(why)
 
     async def hang_up(self) -> None:
         """Leave both servers; the session stays in the core."""
+        conductor, self._conductor = self._conductor, None
         if self._original is not None:
             await self._original.stop()
-            return
-        for link in LINKS:
-            self._tell((link, Stop()))
-        await asyncio.gather(*(link.finished() for link in self._links.values()))
-        self._session.stop()
+        if conductor is not None:
+            await conductor.stop()
+            self._session.stop()
         self.changed()
 
     async def go_original(self, plan: Plan) -> None:
@@ -149,30 +128,11 @@ class StormAgent:
         self._original = OriginalPair(self.account, self._tls, self._random, self.changed)
         self._original.use(plan, spread=0.0)
 
-    def _assign(self, plan: Plan) -> None:
-        self._wanted = plan.wanted
-        cluster = plan.cluster_of(plan.wanted)
-        for link in LINKS:
-            pool = cluster.pools[link] if cluster is not None else None
-            assignment = Assignment(wanted=plan.wanted, pool=pool, move_range=plan.spread)
-            self._tell((link, Assigned(assignment)))
+    def hello(self, _link: Link) -> Hello:
+        """What its Workspace says first on each link."""
+        return self.account.hello()
 
-    # -- the machines
-
-    def _step(self, happened: tuple[Link, Event]) -> None:
-        link, event = happened
-        self._count(link, event)
-        self._views[link], actions = step(self._views[link], event, time.time(), self._random)
-        for action in actions:
-            self._do(link, action)
-        self.changed()
-
-    def _do(self, link: Link, action: Action) -> None:
-        if isinstance(action, Connect):
-            self._tried_at[link] = time.time()
-        elif isinstance(action, Disconnect):
-            self._left(link)
-        self._links[link].do(action)
+    # -- what it tells
 
     def changed(self) -> None:
         """Tell whoever waits for it when this agent has become whole, or is not any more."""
@@ -182,64 +142,50 @@ class StormAgent:
             self._crowd.turned(self)
             self._turned.set()
 
-    # -- the account of what it costs
-
-    def _count(self, link: Link, event: Event) -> None:
-        view, counts = self._views[link], self._crowd.counts
-        if getattr(event, "generation", view.generation) != view.generation:
-            return
-        if isinstance(event, Opened):
-            counts.opened += 1
-            # A UCS link is of use as it stands; that to the Interaction Server when the session is confirmed.
-            self._of_use[link] = link is not Link.INTERACTION
-        elif isinstance(event, Proven):
-            self._of_use[link] = True
-        elif isinstance(event, Held):
-            counts.longest_wait = max(counts.longest_wait, event.until - time.time())
-        elif isinstance(event, Failed):
-            self._failed(event)
-        elif isinstance(event, Lost):
-            counts.lost_at = counts.lost_at or time.time()
-            self._left(link)
-
-    def _failed(self, event: Failed) -> None:
-        counts = self._crowd.counts
-        self._crowd.refused(event.code)
-        if event.retry_after is not None:
-            counts.turned_away += 1
-            counts.longest_wait = max(counts.longest_wait, event.retry_after)
-        elif event.code == "link.timeout" and "welcome" in event.why:
-            # The server had the hello, and nobody knows how far it went with it.
-            counts.wasted += 1
-
-    def _left(self, link: Link) -> None:
-        if not self._of_use[link]:
-            self._of_use[link] = True
-            self._crowd.counts.wasted += 1
-
-    def sessions_lost(self) -> None:
+    def session_lost(self) -> None:
         """The core has ended the session."""
         self._crowd.counts.sessions_lost += 1
         self.changed()
 
     def look(self, now: float) -> None:
         """Count whether a waiting agent knows until when. (The original never says.)"""
-        if self.whole or self._original is not None:
-            return
-        for link in LINKS:
-            view = self._views[link]
-            if view.state in (State.UP, State.STOPPED):
-                continue
-            counts = self._crowd.counts
-            counts.looks += 1
-            until = view.until
-            if not until and view.state is State.CONNECTING and view.node is not None:
-                until = self._tried_at[link] + view.node.open_timeout + HELLO_SECONDS
-            if not until:
-                counts.uninformed += 1
-                counts.told = counts.told or f"{self.account.user}, {link}: {view.state}, {view.why}"
-            elif now > until + LATE_SECONDS:
-                counts.late += 1
+        if self._conductor is not None and not self.whole:
+            self._conductor.look(self.account.user, now)
+
+
+class _CountingConductor(Conductor):
+    """The shell of a Workspace's machines, with an account of what happens to its links."""
+
+    def __init__(
+        self,
+        agent: StormAgent,
+        users: dict[Link, LinkUser],
+        tls: TlsFiles,
+        crowd: Crowd,
+        random: Callable[[], float],
+    ) -> None:
+        self._crowd = crowd
+        self._ledger = LinkLedger(crowd.refused)
+        super().__init__(
+            users,
+            agent.hello,
+            tls,
+            verifier=crowd.verifier,
+            setups=SETUPS,
+            random=random,
+            clock=time.time,
+            report=_unreported,
+            changed=agent.changed,
+        )
+
+    def _step(self, event: Event) -> None:
+        before = self.view
+        super()._step(event)
+        self._ledger.take(before, event, self.view, time.time(), self._crowd.counts)
+
+    def look(self, who: str, now: float) -> None:
+        """Count whether each link that is waited for knows until when."""
+        self._ledger.look(self.view, who, now, self._crowd.counts)
 
 
 class _SessionUser:
@@ -260,10 +206,10 @@ class _SessionUser:
 
     def session_lost(self, why: str) -> None:
         self._agent.account.ticket = ""
-        self._agent.sessions_lost()
+        self._agent.session_lost()
 
     def session_over(self, refusal: Refusal) -> None:
-        self._agent.sessions_lost()
+        self._agent.session_lost()
 
     def interaction(self, view: InteractionView) -> None:
         """Nobody is offered anything: no agent of a storm is ready."""
@@ -278,23 +224,20 @@ class _SessionUser:
 class _ContactUser:
     """The UCS link has nothing to do until an agent has an interaction."""
 
-    def __init__(self, agent: StormAgent) -> None:
-        self._agent = agent
-
     def link_up(self, peer: Peer) -> None:
-        self._agent.changed()
+        """Nothing to ask."""
 
     def link_down(self, why: str) -> None:
-        self._agent.changed()
+        """The machine has been told."""
 
     def link_event(self, name: str, payload: msgspec.Raw, seq: int) -> None:
-        """Nothing is asked, so nothing is answered."""
+        """Nothing was asked, so nothing is answered."""
 
     def link_refused(self, refusal: Refusal) -> None:
         """Said by the Interaction Server's link as well."""
 
     def link_changed(self) -> None:
-        self._agent.changed()
+        """The agent is told by the conductor."""
 
 
 def _unreported(fact: str, **details: object) -> None:

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -24,15 +25,18 @@ from stayline.lab.storm_orders import MAX_LINE, TELL_EVERY, Counts, Do, StormOrd
 from stayline.link.authority import TlsFiles
 from stayline.link.bootstrap import load_bootstrap
 from stayline.link.configuration import ConfigurationClient, configuration_endpoints
+from stayline.link.configuration_link import ConfigurationLink
 from stayline.link.configuration_requests import ConfigurationRequests
 from stayline.link.messages.envelope import Hello
-from stayline.link.plan import AtStart, Plan, plan_of, read_at_start
+from stayline.link.plan import AtStart, Link, Plan, plan_of, read_at_start
+from stayline.link.tokens import Statement, TokenVerifier
 
 PASSWORDS_AT_ONCE = 16
 """Passwords on their way to a Configuration Server from one process. The proxies' pace is their own business."""
 
 _LOGIN_ATTEMPTS = 40
 _RETRY_SECONDS = 0.5
+_STATEMENTS = 16
 
 
 class StormCrowd:
@@ -55,6 +59,8 @@ class StormCrowd:
             tls,
         )
         self._started: AtStart | None = None
+        self._current = False
+        self.verifier = _OnceVerifier.load(bootstrap.keys)
         self._plans: dict[tuple[str, ...], Plan] = {}
         self._groups: dict[str, tuple[str, ...]] = {}
         self._told = StormState()
@@ -79,7 +85,9 @@ class StormCrowd:
         await self._configuration.start()
         self._started = read_at_start(self._configuration.snapshot, WORKSPACE, self.agents[0].account.user)
         self._read()
+        self._current = self._configuration.is_current
         self._configuration.changed.append(self._configured)
+        self._configuration.on_link.append(self._linked)
         self._told.ready = True
 
     async def stop(self) -> None:
@@ -95,8 +103,22 @@ class StormCrowd:
 
     def _configured(self, _changed: list[ConfigObject]) -> None:
         self._read()
+        self._tell_plans()
+
+    def _tell_plans(self) -> None:
+        self._current = self._configuration.is_current
         for agent in self.agents:
-            agent.planned(self.plan(agent.account.user))
+            agent.planned(self.plan(agent.account.user), self._current)
+
+    def _linked(self, link: ConfigurationLink) -> None:
+        if self._configuration.is_current == self._current:
+            return
+        if self._configuration.is_current:
+            self._tell_plans()
+            return
+        self._current = False
+        for agent in self.agents:
+            agent.configuration_away(link.why)
 
     def _read(self) -> None:
         """Persons in the same groups have the same plan here: nothing is set on a person. Computed once for all."""
@@ -112,7 +134,7 @@ class StormCrowd:
         groups = self._groups.get(user, ())
         found = self._plans.get(groups)
         if found is None:
-            found = plan_of(self._configuration.snapshot, WORKSPACE, user, self._started)
+            found = _lean(plan_of(self._configuration.snapshot, WORKSPACE, user, self._started))
             self._plans[groups] = found
         return found
 
@@ -122,7 +144,7 @@ class StormCrowd:
         """An agent is whole, or not any more."""
         account = agent.account
         site = agent.site if agent.whole else ""
-        self._turned.append(Turned(account.number, time.time(), site, account.session))
+        self._turned.append(Turned(account.number, time.time(), site, agent.session))
 
     def refused(self, code: str) -> None:
         """A refusal was heard."""
@@ -184,11 +206,11 @@ class StormCrowd:
                 await asyncio.sleep(pause * (1.0 + self._random.random()))
             else:
                 account.token = logged_in.token
-                agent.begin(self.plan(account.user))
+                agent.begin(self.plan(account.user), self._current)
                 return
 
     async def _begin(self, agent: StormAgent) -> None:
-        agent.begin(self.plan(agent.account.user))
+        agent.begin(self.plan(agent.account.user), self._current)
         await agent.until_whole()
 
     async def _go_original(self, agent: StormAgent) -> None:
@@ -206,6 +228,31 @@ class StormCrowd:
         return msgspec.structs.replace(
             self._told, turned=told, counts=self.counts, refusals=dict(self._refusals)
         )
+
+
+class _OnceVerifier(TokenVerifier):
+    """Checks each statement of mastership once: the agents of one process all hear the same ones."""
+
+    def __init__(self, pem: bytes) -> None:
+        super().__init__(pem)
+        self._known: dict[str, Statement] = {}
+
+    def statement(self, token: str, now: float) -> Statement:
+        """As the base; a good one is remembered until it expires."""
+        known = self._known.get(token)
+        if known is None or known.expires <= now:
+            known = super().statement(token, now)
+            self._known = {**dict(list(self._known.items())[-_STATEMENTS:]), token: known}
+        return known
+
+
+def _lean(plan: Plan) -> Plan:
+    """The plan without chat: an agent of a storm has no chats."""
+    clusters = tuple(
+        replace(cluster, pools={link: pool for link, pool in cluster.pools.items() if link is not Link.CHAT})
+        for cluster in plan.clusters
+    )
+    return replace(plan, clusters=clusters, statistics=None)
 
 
 def _operator_client(layout: Layout) -> ConfigurationClient:
