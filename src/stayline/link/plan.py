@@ -163,7 +163,7 @@ def plan_of(
         wanted_by=_supplier(wanted.supplier),
         clusters=clusters,
         refusal=refusal,
-        move_range=_seconds(move.value, MOVE_RANGE)[0],
+        move_range=seconds_of(move.value, MOVE_RANGE)[0],
         move_range_set=move.supplier is not None,
         window=options.seconds(WINDOW),
         statistics=_statistics(options, start),
@@ -187,12 +187,12 @@ class _Options:
         return self.option(key).value.strip()
 
     def seconds(self, key: str) -> float:
-        return _seconds(self.option(key).value, key)[0]
+        return seconds_of(self.option(key).value, key)[0]
 
     def of(self, target: str, key: str) -> tuple[float, ...]:
         """As :meth:`seconds`, all values of a list; the option of ``target`` itself outranks the hierarchy."""
         found = self.configuration.connection_option(target, self.application, self.person, key)
-        return _seconds(found.value, key)
+        return seconds_of(found.value, key)
 
 
 def seconds_list(text: str) -> tuple[float, ...]:
@@ -203,7 +203,7 @@ def seconds_list(text: str) -> tuple[float, ...]:
     return values
 
 
-def _seconds(text: str, key: str) -> tuple[float, ...]:
+def seconds_of(text: str, key: str) -> tuple[float, ...]:
     """The catalogue's default where the configuration holds nonsense (the Configuration Server refuses that, a copy on
     disk may be older): a wrong delay must not keep an agent from working."""
     try:
@@ -262,7 +262,7 @@ def _servers(
 
 def _node(options: _Options, server: Server, cluster: str, site: str) -> Node:
     own = server.application.option(WORKSPACE_SECTION, OPEN_TIMEOUT)
-    timeouts = _seconds(own, OPEN_TIMEOUT) if own else options.of(cluster or server.name, OPEN_TIMEOUT)
+    timeouts = seconds_of(own, OPEN_TIMEOUT) if own else options.of(cluster or server.name, OPEN_TIMEOUT)
     return Node(
         application=server.name,
         cluster=cluster,
@@ -330,4 +330,4 @@ def _pair_delays(options: _Options, primary: ConfigObject, has_backup: bool) -> 
         return options.of(primary.name, RETRY_DELAY)
     if primary.reconnect_timeout > 0:
         return (primary.reconnect_timeout,)
-    return _seconds(options.option(RETRY_DELAY).value, RETRY_DELAY)
+    return seconds_of(options.option(RETRY_DELAY).value, RETRY_DELAY)
