@@ -11,8 +11,14 @@ from stayline.domain.errors import Refusal, RefusedError
 from stayline.domain.objects import ConfigObject, ObjectType
 from stayline.domain.options import default_of
 from stayline.link.messages.configuration import LoggedIn, Login
-from stayline.link.tokens import TokenSigner, create_signing_keys
-from stayline.servers.configuration.logins import PLACES_OF_ONE_ADDRESS, Logins
+from stayline.link.messages.envelope import Identity
+from stayline.link.tokens import TokenSigner, TokenVerifier, create_signing_keys
+from stayline.servers.configuration.logins import (
+    CHECK_SECONDS,
+    LONGEST_WAIT,
+    PLACES_OF_ONE_ADDRESS,
+    Logins,
+)
 
 PEOPLE = {
     name: ConfigObject(
@@ -103,6 +109,83 @@ def test_few_checks_at_a_time_and_a_line_of_bounded_length(tmp_path: Path) -> No
         assert {r.identity.user for r in await asyncio.gather(*running)} == {"ann"}
         assert checker.most == 2
         assert (await logins.login(Login(user="bob", password="bob"))).identity.user == "bob"
+        logins.close()
+
+    asyncio.run(play())
+
+
+def test_who_finds_no_room_is_told_to_come_behind_everybody_else(tmp_path: Path) -> None:
+    async def play() -> None:
+        checker = Checker()
+        checker.open.clear()
+        clock = Clock()
+        logins = made(tmp_path, checker, clock, login_queue=100, login_failures=1_000)
+        running = [asyncio.create_task(logins.login(Login(user="ann", password="ann"))) for _ in range(100)]
+        assert await asyncio.to_thread(checker.full.wait, 10)
+        each = CHECK_SECONDS / 2
+        waits = [
+            (await refusal_of(logins.login(Login(user="bob", password="bob")))).retry_after or 0
+            for _ in range(200)
+        ]
+        assert waits[0] == pytest.approx(101 * each, abs=0.1)
+        assert waits[-1] == pytest.approx(300 * each, abs=0.1)
+        assert waits == sorted(waits)
+        for _ in range(10_000):
+            last = await refusal_of(logins.login(Login(user="bob", password="bob")))
+        assert last.retry_after == pytest.approx(LONGEST_WAIT, abs=0.1)
+        # Later there is room sooner; and what checks cost here is measured, not believed.
+        clock.now += 1_000
+        checker.open.set()
+        await asyncio.gather(*running)
+        checker.open.clear()
+        checker.full.clear()
+        running = [asyncio.create_task(logins.login(Login(user="ann", password="ann"))) for _ in range(100)]
+        assert await asyncio.to_thread(checker.full.wait, 10)
+        measured = await refusal_of(logins.login(Login(user="bob", password="bob")))
+        assert 0 < (measured.retry_after or 0) < waits[0]
+        checker.open.set()
+        await asyncio.gather(*running)
+        logins.close()
+
+    asyncio.run(play())
+
+
+def test_a_token_is_renewed_with_the_roles_of_now_and_without_a_password(tmp_path: Path) -> None:
+    async def play() -> None:
+        clock, checker = Clock(), Checker()
+        people = dict(PEOPLE)
+        create_signing_keys(tmp_path)
+        logins = Logins(
+            people.get,
+            lambda key: float(default_of("configuration-server", key) or 0),
+            TokenSigner.load(tmp_path),
+            clock=clock,
+            verify=checker,
+            standing=lambda: (7, "1-a"),
+        )
+        first = (await logins.login(Login(user="ann", password="ann"))).identity
+        assert (first.revision, first.mark, first.roles) == (7, "1-a", [])
+        people["ann"] = ConfigObject(type=ObjectType.PERSON, name="ann", roles=["supervisor"])
+        clock.now += 600
+        again = logins.renew(first)
+        assert (again.identity.roles, again.identity.expires) == (["supervisor"], first.expires + 600)
+        assert TokenVerifier.load(tmp_path).identity(again.token, clock.now) == again.identity
+        assert len(checker.seen) == 1
+
+        def code_of(identity: Identity) -> tuple[str, bool]:
+            with pytest.raises(RefusedError) as caught:
+                logins.renew(identity)
+            return caught.value.refusal.code, caught.value.refusal.retryable
+
+        del people["ann"]
+        assert code_of(first) == ("auth.disabled", False)
+        people["ann"] = ConfigObject(type=ObjectType.PERSON, name="ann", enabled=False)
+        assert code_of(first) == ("auth.disabled", False)
+        newer = Identity(user="new", tenant="", roles=[], expires=first.expires, revision=8, mark="1-b")
+        assert code_of(newer) == ("config.behind", True)
+        clock.now = first.expires
+        people["ann"] = PEOPLE["ann"]
+        assert code_of(first) == ("token.expired", False)
         logins.close()
 
     asyncio.run(play())
