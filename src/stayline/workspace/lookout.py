@@ -46,13 +46,19 @@ class Lookout:
 
         self._begin(f"probe {cluster}", look())
 
-    def ask(self, cluster: str, nodes: Sequence[Node], told: Callable[[str], None]) -> None:
-        """Tell the signed statement of the first of ``nodes`` that carries one (empty: none does)."""
+    def ask(
+        self,
+        cluster: str,
+        nodes: Sequence[Node],
+        good: Callable[[str], bool],
+        told: Callable[[str], None],
+    ) -> None:
+        """Tell the signed statement of the first of ``nodes`` that carries a ``good`` one (empty: none does)."""
 
         async def look() -> None:
             for node in nodes:
                 statement = await self._statement(node)
-                if statement:
+                if statement and good(statement):
                     told(statement)
                     return
             told("")
