@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from stayline.link.pool import Assignment, Node, Pool, shuffled
+from stayline.link.pool import Assignment, Node, Order, Pool, shuffled
 from stayline.link.standby import (
+    LEAST_PAUSE,
     Action,
     Assigned,
     Connect,
@@ -13,6 +14,10 @@ from stayline.link.standby import (
     Due,
     Event,
     Failed,
+    Granted,
+    Held,
+    Idle,
+    Lame,
     Lost,
     Opened,
     Proven,
@@ -20,6 +25,7 @@ from stayline.link.standby import (
     State,
     Stop,
     Wait,
+    Woke,
     step,
 )
 
@@ -47,7 +53,8 @@ def pool(
 
 
 def assigned(*pools: Pool, wanted: str = "Site_A", move: float = 5.0, refusal: str = "") -> Assigned:
-    return Assigned(Assignment(wanted=wanted, pools=pools, move_range=move, refusal=refusal))
+    first = pools[0] if pools else None
+    return Assigned(Assignment(wanted=wanted, pool=first, others=pools[1:], move_range=move, refusal=refusal))
 
 
 class Machine:
@@ -119,7 +126,7 @@ def test_every_server_of_the_site_is_tried_once_in_a_random_order(random: object
     assert sorted(tried) == ["IxnProxy_A_1", "IxnProxy_A_2", "IxnProxy_A_3"]
     machine.fail()
     assert machine.view.state is State.WAITING
-    assert machine.wait().at == machine.now + 10.0
+    assert machine.wait().at == pytest.approx(machine.now + (5.0 if random is low else 10.0))
 
 
 def test_the_first_connection_is_not_delayed() -> None:
@@ -145,15 +152,18 @@ def test_the_same_server_listed_twice_is_tried_once_a_round() -> None:
 # -- the whole pool failed: warm-standby.retry-delay
 
 
-def test_the_retry_delay_of_the_cluster_is_used_and_a_list_gives_one_value_a_round() -> None:
-    machine = Machine()
+@pytest.mark.parametrize(("random", "share"), [(low, 0.5), (high, 1.0)])
+def test_a_list_gives_one_longest_wait_a_round_and_its_lower_half_is_jitter(
+    random: object, share: float
+) -> None:
+    machine = Machine(random)
     machine.feed(assigned(pool(count=1, retry=(1.0, 2.0, 5.0))))
     waits = []
     for _ in range(5):
         machine.fail()
         waits.append(machine.wait().at - machine.now)
         machine.due()
-    assert waits == [1.0, 2.0, 5.0, 5.0, 5.0]
+    assert waits == pytest.approx([share * value for value in (1.0, 2.0, 5.0, 5.0, 5.0)])
 
 
 def test_a_proven_link_starts_the_list_of_delays_again() -> None:
@@ -164,7 +174,24 @@ def test_a_proven_link_starts_the_list_of_delays_again() -> None:
     machine.open()
     machine.lose()
     machine.fail()
-    assert machine.wait().at == machine.now + 1.0
+    assert machine.wait().at == machine.now + 0.5
+
+
+def test_a_server_that_proves_itself_and_drops_does_not_start_the_list_again() -> None:
+    machine = Machine()
+    machine.feed(assigned(pool(count=1, retry=(1.0, 9.0))))
+    machine.fail()
+    machine.due()
+    machine.open(seconds=0.5)
+    machine.lose()
+    assert machine.wait().at == machine.now + 4.5
+
+
+def test_a_delay_of_0_does_not_hammer() -> None:
+    machine = Machine()
+    machine.feed(assigned(pool(count=1, retry=(0.0,))))
+    machine.fail()
+    assert machine.wait().at == machine.now + LEAST_PAUSE
 
 
 def test_a_time_named_by_a_server_outranks_the_retry_delay() -> None:
@@ -186,7 +213,7 @@ def test_a_server_that_asked_for_time_is_not_asked_earlier_than_the_others() -> 
     busy = machine.tried()
     machine.fail("full", 60.0)
     machine.fail("closed")
-    assert machine.wait().at == machine.now + 2.0
+    assert machine.wait().at == machine.now + 1.0
     machine.due()
     assert machine.tried() != busy
     machine.fail("closed")
@@ -225,9 +252,9 @@ def test_with_range_0_the_others_are_tried_at_once_and_the_lost_one_last() -> No
 
 def test_with_random_0_the_wait_is_none_at_all() -> None:
     machine = Machine(low)
-    up(machine, pool(spread=2.0))
+    lost = up(machine, pool(spread=2.0))
     machine.lose()
-    assert machine.view.state is State.CONNECTING
+    assert machine.tried() == lost, "the wait may be none, the order is the same"
 
 
 def test_a_server_that_said_good_bye_is_not_tried_again_in_this_round() -> None:
@@ -248,7 +275,7 @@ def test_accepting_and_dropping_counts_as_a_failed_attempt() -> None:
     machine.open(seconds=0.0, proven=True)
     machine.lose()
     assert machine.view.state is State.WAITING
-    assert machine.wait().at == machine.now + 10.0
+    assert machine.wait().at == machine.now + 5.0
 
 
 def test_a_link_that_never_did_anything_counts_as_failed_until_it_is_old() -> None:
@@ -366,20 +393,6 @@ def test_unset_takes_the_clusters_in_their_order_whatever_their_tag() -> None:
     assert machine.view.state is State.WAITING
 
 
-def test_unset_stays_with_the_pool_found_first_as_long_as_it_answers() -> None:
-    machine = Machine(low)
-    machine.feed(assigned(pool("Site_A", 1, spread=0.0), pool("Site_B", 2, spread=0.0), wanted=""))
-    machine.fail()
-    assert machine.tried().startswith("IxnProxy_B_")
-    machine.open()
-    machine.lose()
-    first = machine.tried()
-    machine.fail()
-    assert {first[9], machine.tried()[9]} == {"B"}
-    machine.fail()
-    assert machine.tried() == "IxnProxy_A_1"
-
-
 def test_setting_the_site_where_one_is_already_moves_nobody() -> None:
     machine = Machine()
     machine.feed(assigned(pool("Site_A"), pool("Site_B"), wanted=""))
@@ -399,16 +412,18 @@ def test_a_server_added_while_the_whole_pool_has_failed_is_tried_at_once() -> No
     assert machine.view.state is State.CONNECTING
 
 
-def test_a_server_removed_is_not_tried_any_more() -> None:
+def test_an_attempt_at_a_removed_server_is_given_up_and_its_late_answer_ignored() -> None:
     machine = Machine()
     machine.feed(assigned(pool(count=3)))
-    tried = {machine.tried()}
-    assert tried == {"IxnProxy_A_2"}
-    machine.feed(assigned(pool(count=1)))
-    machine.fail()
+    assert machine.tried() == "IxnProxy_A_2"
+    late = machine.view.generation
+    actions = machine.feed(assigned(pool(count=1)))
+    assert isinstance(actions[0], Disconnect)
     assert machine.tried() == "IxnProxy_A_1"
+    machine.feed(Opened(late))
+    assert machine.view.ignored == 1
     machine.fail()
-    assert machine.view.state is State.WAITING
+    assert machine.wait().at > machine.now
 
 
 def test_a_link_to_a_removed_server_is_kept_until_it_is_lost() -> None:
@@ -421,6 +436,218 @@ def test_a_link_to_a_removed_server_is_kept_until_it_is_lost() -> None:
     assert machine.view.state is State.UP
     machine.lose()
     assert machine.view.node in kept.nodes
+
+
+def without(lost: str, **how: float) -> Assigned:
+    """The pool as it is after one server was taken out of it."""
+    whole = pool(spread=0.0)
+    return assigned(replace(whole, nodes=tuple(n for n in whole.nodes if n.application != lost)), **how)  # type: ignore[arg-type]
+
+
+def test_a_removed_server_is_left_as_soon_as_nothing_is_owned() -> None:
+    machine = Machine(high)
+    removed = up(machine, pool(spread=0.0))
+    assert machine.feed(without(removed, move=4.0)) == []
+    machine.feed(Idle())
+    assert machine.wait().at == pytest.approx(machine.now + 4.0)
+    assert machine.view.state is State.UP
+    assert "taken out" in machine.view.leaving_why
+    machine.now = machine.view.until
+    actions = machine.feed(Due(machine.view.generation))
+    assert isinstance(actions[0], Disconnect)
+    assert machine.tried() != removed
+
+
+def test_who_owns_something_again_stays_at_the_removed_server() -> None:
+    machine = Machine(high)
+    removed = up(machine, pool(spread=0.0))
+    machine.feed(Idle())
+    machine.feed(without(removed, move=4.0))
+    machine.feed(Idle(False))
+    assert machine.view.until == 0.0
+    machine.now += 5.0
+    assert machine.feed(Due(machine.view.generation)) == []
+    assert machine.view.state is State.UP
+
+
+def test_a_server_put_back_is_not_left() -> None:
+    machine = Machine(high)
+    removed = up(machine, pool(spread=0.0))
+    machine.feed(Idle())
+    machine.feed(without(removed))
+    machine.feed(assigned(pool(spread=0.0)))
+    assert machine.view.leaving_at == 0.0
+
+
+# -- a pair: as listed, with a pause before the backup
+
+
+def pair() -> Pool:
+    return replace(pool(count=2), order=Order.LISTED, backup_delay=3.0)
+
+
+@pytest.mark.parametrize("random", [low, high])
+def test_a_pair_is_tried_in_its_order(random: object) -> None:
+    machine = Machine(random)
+    machine.feed(assigned(pair()))
+    assert machine.tried() == "IxnProxy_A_1"
+    machine.fail()
+    assert machine.tried() == "IxnProxy_A_2"
+    machine.fail()
+    machine.due()
+    assert machine.tried() == "IxnProxy_A_1"
+
+
+def test_after_the_lost_server_failed_again_the_next_one_waits_for_the_backup_delay() -> None:
+    machine = Machine(low)
+    up(machine, pair())
+    machine.lose()
+    assert machine.tried() == "IxnProxy_A_1"
+    machine.fail()
+    assert machine.wait().at == machine.now + 3.0
+    machine.due()
+    assert machine.tried() == "IxnProxy_A_2"
+    machine.fail()
+    assert machine.wait().at == machine.now + 5.0, "only before the next one, not before every one"
+
+
+def test_the_backup_delay_is_not_waited_for_when_nothing_is_left_to_try() -> None:
+    machine = Machine(low)
+    up(machine, replace(pool(count=1), backup_delay=3.0))
+    machine.lose()
+    machine.fail()
+    assert machine.wait().at == machine.now + 5.0
+
+
+# -- waiting one's turn
+
+
+def test_waiting_ones_turn_says_why_and_until_when() -> None:
+    machine = Machine()
+    machine.feed(assigned(pool()))
+    generation = machine.view.generation
+    assert machine.feed(Held(generation, machine.now + 7.0, "3 others come first")) == []
+    assert (machine.view.until, machine.view.why) == (machine.now + 7.0, "3 others come first")
+    assert machine.feed(Granted(generation)) == []
+    assert machine.view.until == 0.0
+    machine.feed(Opened(generation))
+    assert machine.view.state is State.UP
+
+
+def test_a_turn_of_an_earlier_attempt_means_nothing() -> None:
+    machine = Machine()
+    machine.feed(assigned(pool()))
+    machine.fail()
+    before = machine.view
+    machine.feed(Held(before.generation - 1, 500.0, "late"))
+    assert machine.view == replace(before, ignored=1)
+
+
+# -- a server that is drained
+
+
+def test_a_drained_server_is_left_at_the_slot_and_left_alone() -> None:
+    machine = Machine(high)
+    drained = up(machine, pool(spread=2.0))
+    machine.feed(Lame(machine.view.generation, machine.now + 8.0, "drained", 60.0))
+    assert machine.wait().at == machine.view.until == machine.now + 8.0
+    assert machine.view.state is State.UP, "it works on until then"
+    machine.now += 8.0
+    actions = machine.feed(Due(machine.view.generation))
+    assert actions[0] == Disconnect("drained")
+    assert machine.tried() != drained
+    machine.fail()
+    assert machine.tried() != drained
+    machine.fail()
+    assert machine.wait().at > machine.now, "the drained one is left out of the round"
+
+
+def test_a_timer_that_rings_early_waits_for_the_slot() -> None:
+    machine = Machine()
+    up(machine, pool())
+    at = machine.now + 8.0
+    machine.feed(Lame(machine.view.generation, at, "drained"))
+    machine.now += 7.9
+    machine.feed(Due(machine.view.generation))
+    assert machine.wait().at == at
+    assert machine.view.state is State.UP
+
+
+def test_a_slot_in_the_past_is_left_for_at_once() -> None:
+    machine = Machine()
+    drained = up(machine, pool())
+    machine.feed(Lame(machine.view.generation, machine.now, "drained", 5.0))
+    assert machine.tried() != drained
+
+
+def test_a_drained_server_that_hangs_up_before_the_slot_is_left_alone_too() -> None:
+    machine = Machine(high)
+    drained = up(machine, pool(spread=2.0))
+    machine.feed(Lame(machine.view.generation, machine.now + 8.0, "drained", 60.0))
+    machine.lose("reset")
+    assert machine.tried() != drained
+
+
+# -- a sleep of this machine
+
+
+def test_after_a_sleep_what_was_waited_for_is_tried_at_once() -> None:
+    machine = Machine(high)
+    machine.feed(assigned(pool(count=1, retry=(3600.0,))))
+    machine.fail()
+    machine.feed(Woke())
+    assert machine.tried() == "IxnProxy_A_1"
+
+
+def test_a_sleep_does_not_outrank_a_time_that_the_server_named() -> None:
+    machine = Machine(high)
+    machine.feed(assigned(pool(count=1)))
+    machine.fail("full", 30.0)
+    before = machine.view
+    assert machine.feed(Woke()) == []
+    assert machine.view.next_attempt_at == before.next_attempt_at
+    assert machine.view.rounds == before.rounds
+
+
+def test_a_link_lost_by_the_sleep_is_tried_again_without_a_wait() -> None:
+    machine = Machine(high)
+    lost = up(machine, pool(spread=60.0))
+    machine.feed(Woke())
+    machine.now += 2.0
+    machine.lose("dead")
+    assert machine.tried() == lost
+
+
+def test_a_link_lost_long_after_the_sleep_is_not() -> None:
+    machine = Machine(high)
+    up(machine, pool(spread=60.0))
+    machine.feed(Woke())
+    machine.now += 20.0
+    machine.lose("dead")
+    assert machine.wait().at == pytest.approx(machine.now + 60.0)
+
+
+def test_an_attempt_begun_before_the_sleep_is_begun_anew() -> None:
+    machine = Machine()
+    machine.feed(assigned(pool()))
+    tried, generation = machine.tried(), machine.view.generation
+    actions = machine.feed(Woke())
+    assert isinstance(actions[0], Disconnect)
+    assert machine.tried() == tried
+    assert machine.view.generation > generation
+
+
+# -- a time given from outside
+
+
+def test_at_another_cluster_the_links_begin_when_they_are_told() -> None:
+    machine = Machine(high)
+    up(machine, pool())
+    new = assigned(pool("Site_B"), wanted="Site_B", move=60.0)
+    machine.feed(replace(new, at=machine.now + 1.5))
+    assert machine.wait().at == machine.now + 1.5
+    machine.feed(replace(assigned(pool("Site_A")), at=machine.now))
+    assert machine.tried().startswith("IxnProxy_A_")
 
 
 # -- stopping
@@ -442,5 +669,5 @@ def test_every_wait_says_why_since_when_and_until_when() -> None:
     machine.fail("its port is closed")
     view = machine.view
     assert view.why == "its port is closed"
-    assert view.next_attempt_at == machine.now + 10.0
+    assert view.until == view.next_attempt_at == machine.now + 5.0
     assert view.failures == 1
