@@ -210,8 +210,7 @@ def _refused(view: SessionView, event: Refused, now: float, random: Random) -> R
             return _ask(view, [])
     if refusal.code in ELSEWHERE:
         return _leave(view, refusal.reason, refusal.retry_after, [], now)
-    # "Taken" as an answer means that two links resumed at once; taken for good comes as an event.
-    if refusal.retryable or (view.ticket and refusal.code == "session.taken"):
+    if refusal.retryable:
         return _pause(view, refusal.reason, refusal.retry_after, now, random)
     if view.ticket and refusal.code in OVER:
         view, actions = _lose(view, refusal.reason, refusal.code, now, [])

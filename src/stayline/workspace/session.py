@@ -220,8 +220,7 @@ class AgentSession:
                 if refusal.code in ELSEWHERE and self.link is not None:
                     self.link.give_up(refusal.reason, refusal.retry_after)
                     return
-                # "Taken" as an answer means that two links resumed at once; taken for good comes as an event.
-                if refusal.retryable or (self.ticket and refusal.code == "session.taken"):
+                if refusal.retryable:
                     log.info("workspace.session_waits", code=refusal.code, why=refusal.reason)
                     wait = refusal.retry_after or pause
                 elif self.ticket and refusal.code in OVER:
