@@ -42,7 +42,8 @@ class FakeSession:
 
 @dataclass(kw_only=True)
 class FakeCore:
-    """See the module. ``policy`` is ``allow-multiple-agent-connections``. ``gap``: the next resume is told that what
+    """See the module. ``away_since``: out of the proxies' reach since then (Unix seconds), who hold requests back
+    (``held``). ``policy`` is ``allow-multiple-agent-connections``. ``gap``: the next resume is told that what
     it missed is too old. ``ticket_seconds``: life of a ticket."""
 
     signer: TokenSigner
@@ -53,6 +54,8 @@ class FakeCore:
     restore_timeout: float = 120.0
     ticket_seconds: float = TICKET_SECONDS
     gap: bool = False
+    away_since: float = 0.0
+    held: list[tuple[FakeLink, Frame]] = field(default_factory=list)
     seq: int = 100
     sessions: dict[str, FakeSession] = field(default_factory=dict)
     interactions: dict[str, InteractionView] = field(default_factory=dict)
@@ -272,6 +275,7 @@ class FakeCore:
         for session in self.sessions.values():
             if session.link is link:
                 session.link = None
+        self.held = [(one, frame) for one, frame in self.held if one is not link]
 
     # -- the core behind a proxy
 
@@ -281,10 +285,15 @@ class FakeCore:
         if session is None:
             return interaction.CoreBack(epoch=self.epoch, term=self.term)
         if code:
+            if code in _GONE:
+                session.over = code
             return interaction.CoreBack(epoch=self.epoch, term=self.term, code=code, reason=reason)
         opened = self._opened(session, link, self.seq)
         return interaction.CoreBack(epoch=self.epoch, term=self.term, opened=opened)
 
+
+_GONE = frozenset({"session.unknown", "session.closed"})
+"""Why a session could not be restored, when there is none any more."""
 
 _Serve = Callable[[FakeCore, FakeLink, Frame], object]
 

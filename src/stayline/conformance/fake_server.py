@@ -89,6 +89,10 @@ class Script:
         return rule
 
 
+class HeldError(Exception):
+    """Raised by a service that will serve this request later (:meth:`FakeServer.serve`), or never."""
+
+
 class Service:
     """What a kind of server does with requests: ``answer`` returns the reply or raises a refusal."""
 
@@ -311,12 +315,18 @@ class FakeServer:
     def asked(self, link: FakeLink, frame: Frame) -> None:
         """A request came: it is carried out and answered, unless the case says otherwise."""
         link.note(Seen.REQUEST, method=frame.m, key=frame.k, payload=_legible(frame.p))
-        if link.door is Becomes.SILENT or self.behaviour.deaf:
-            return
+        if link.door is not Becomes.SILENT and not self.behaviour.deaf:
+            self.serve(link, frame)
+
+    def serve(self, link: FakeLink, frame: Frame) -> None:
+        """Carry a request out and answer it, unless its service holds it back."""
         rule = self._around.script.take(frame.m) or Scripted()
         if rule.never:
             return
-        answer = Frame(Kind.ERROR, frame.i, e=rule.refusal) if rule.refusal else self._answer(link, frame)
+        try:
+            answer = Frame(Kind.ERROR, frame.i, e=rule.refusal) if rule.refusal else self._answer(link, frame)
+        except HeldError:
+            return
         if rule.cut:
             link.cut(f"cut by the case after {frame.m}")
             return

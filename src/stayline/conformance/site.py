@@ -250,9 +250,11 @@ class FakeSite:
         server.service.core_goes(server.open_links)
 
     def _core_returns(self, action: actions.CoreReturns, bound: dict[str, str]) -> None:
-        for server in self.servers.values():
-            if isinstance(server.service, ProxyService) and server.service.away_since:
-                server.service.core_returns(server.open_links, "" if action.restored else action.code)
+        proxies = [one for one in self.servers.values() if isinstance(one.service, ProxyService)]
+        links = [link for server in proxies for link in server.open_links]
+        service = proxies[0].service
+        assert isinstance(service, ProxyService)
+        service.core_returns(links, "" if action.restored else action.code)
 
     def _session_ends(self, action: actions.SessionEnds, bound: dict[str, str]) -> None:
         self.core.end(AGENT, action.code, action.why)
