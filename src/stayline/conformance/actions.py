@@ -42,7 +42,7 @@ class StopClient(Action, frozen=True, kw_only=True):
 
 
 class Restart(Action, frozen=True, kw_only=True):
-    """The client is ended and started again, ``times`` times; each time it gets a session before it is ended."""
+    """The client is ended and started again, ``times`` times; after each start its session is waited for."""
 
     times: Annotated[int, msgspec.Meta(ge=1, le=60)] = 1
 
@@ -190,7 +190,7 @@ class LeavingSays(Action, frozen=True, kw_only=True):
 
 
 class CoreGone(Action, frozen=True, kw_only=True):
-    """The proxy of the interaction link says that its core is away; it refuses resumes meanwhile."""
+    """The proxy of the interaction link says that its core is away; it holds requests back meanwhile."""
 
 
 class CoreReturns(Action, frozen=True, kw_only=True):

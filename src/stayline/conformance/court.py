@@ -73,6 +73,8 @@ class Marks:
     def block(self, record: Record, scene: Scene, now: float) -> None:
         """A block of ``do`` steps begins."""
         self.block_at = self.reference = now
+        # What was seen before is no news, also what was seen in this very instant.
+        self.used = {id(one) for one in record}
         self.bound = {link.value: connected_or_last(record, scene, link) for link in Link}
         status = last_status(record)
         self.session = status.session.session if status else self.session
