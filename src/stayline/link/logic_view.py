@@ -28,7 +28,7 @@ class Timer(enum.StrEnum):
     """The waits that belong to no single link."""
 
     SITE = "site"
-    STATISTICS = "statistics"
+    STATISTICS = "statistics group"
     SETUPS = "setups"
 
 
