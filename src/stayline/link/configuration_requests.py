@@ -17,6 +17,7 @@ from stayline.link.messages.configuration import (
     LoggedIn,
     Login,
     Operation,
+    Renew,
 )
 from stayline.link.messages.envelope import Hello
 from stayline.link.peer import BaseHandler, Peer
@@ -67,6 +68,12 @@ class ConfigurationRequests:
         person is. Raises RefusedError (``auth.failed``, ``auth.busy`` ...) or LinkLostError when none answers."""
         request = Login(user=user, password=password, source=source)
         return await self._anywhere("auth.login", request, LoggedIn, token="", key="", timeout=30.0)
+
+    async def renew(self) -> LoggedIn:
+        """A new token for this client's person, who still has a good one, at any Configuration Server. Raises
+        RefusedError (``token.expired``, ``auth.disabled`` ...) or LinkLostError when none answers."""
+        token = self._token() if self._token is not None else ""
+        return await self._here_or_elsewhere("auth.renew", Renew(token=token), LoggedIn, "")
 
     async def change(self, operations: list[Operation], reason: str, *, key: str = "") -> ChangeMade:
         """Make all operations or none, at whichever Configuration Server can write. Repeating it with the

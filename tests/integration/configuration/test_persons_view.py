@@ -92,9 +92,14 @@ def test_a_token_is_renewed_over_a_live_link_and_not_for_a_deleted_person(
             assert agent.peer is not None
             person = admin.snapshot.require(ObjectType.PERSON, "agent01")
             await admin.change([put(msgspec.structs.replace(person, roles=["supervisor"]))], "promoted")
-            renewed = await agent.peer.request("auth.renew", Renew(), LoggedIn)
+            renewed = await agent.renew()
             assert renewed.identity.roles == ["supervisor"]
             assert renewed.identity.expires >= first.identity.expires
+            assert (await agent.peer.request("auth.renew", Renew(), LoggedIn)).identity.user == "agent01"
+            other = await gate.login("agent02", "stayline")
+            with pytest.raises(RefusedError) as caught:
+                await agent.peer.request("auth.renew", Renew(token=other.token), LoggedIn)
+            assert caught.value.refusal.code == "token.other_person"
             assert admin.peer is not None
             with pytest.raises(RefusedError) as caught:
                 await admin.peer.request("auth.renew", Renew(), LoggedIn)

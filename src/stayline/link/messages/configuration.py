@@ -23,9 +23,17 @@ class Login(msgspec.Struct, kw_only=True):
         return f"Login(user={self.user!r})"
 
 
-class Renew(msgspec.Struct):
-    """``auth.renew`` -> :class:`LoggedIn`: a new token for the person of this link, whose own has not expired yet, with
-    the roles of now. Nothing is checked but that the person is still there and enabled: it costs no password check."""
+class Renew(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """``auth.renew`` -> :class:`LoggedIn`: a new token for the person of this link, with the roles of now. Nothing is
+    checked but that the old one has not expired and the person is still there and enabled: no password.
+
+    ``token`` is the newest one of the person (empty: the link's own; a link may be older than its person's token)."""
+
+    token: str = ""
+
+    def __repr__(self) -> str:
+        """Without the token: a repr may end in a traceback or a log."""
+        return "Renew()"
 
 
 class LoggedIn(msgspec.Struct, kw_only=True):

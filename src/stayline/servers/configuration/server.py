@@ -1,6 +1,7 @@
 """The Configuration Server: one per site, reading everywhere, changing where the database is the primary."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 import structlog
@@ -86,6 +87,7 @@ class ConfigurationServer:
             on_availability=self._availability_changed,
         )
         self._signer = TokenSigner.load(boot.keys)
+        self._verifier = process.verifier()
         self.logins: Logins | None = None
         self.listener = Listener(
             self.hello,
@@ -99,7 +101,7 @@ class ConfigurationServer:
                 person_methods=PERSON_METHODS,
                 anonymous_methods=frozenset({"auth.login"}),
             ),
-            verify=process.verifier(),
+            verify=self._verifier,
             admits=self.admits,
             on_higher_epoch=lambda epoch, _: self.follower.saw_epoch(epoch),
         )
@@ -301,12 +303,19 @@ class ConfigurationServer:
         assert self.logins is not None, "nobody can connect before the configuration is known"
         return await self.logins.login(request, peer.remote_address.rpartition(":")[0])
 
-    def renew(self, peer: Peer) -> LoggedIn:
+    def renew(self, peer: Peer, request: Renew) -> LoggedIn:
         """``auth.renew``."""
         assert self.logins is not None, "nobody can connect before the configuration is known"
-        if peer.identity is None:
+        own = peer.identity
+        if own is None:
             raise refuse("auth.nobody", "Only a person's token can be renewed.", field="m")
-        return self.logins.renew(peer.identity)
+        newest = self._verifier.identity(request.token, time.time()) if request.token else own
+        if newest.user != own.user:
+            reason = f"This is the token of '{newest.user}', not of '{own.user}'."
+            raise refuse("token.other_person", reason, field="token")
+        renewed = self.logins.renew(newest)
+        peer.identity = renewed.identity
+        return renewed
 
     async def history(self, peer: Peer, request: GetChangeHistory) -> list[ChangeRecord]:
         """``config.history``."""
@@ -357,8 +366,7 @@ class LinkHandler(BaseHandler):
             case "auth.login":
                 return await self._server.login(peer, request.read(Login))
             case "auth.renew":
-                request.read(Renew)
-                return self._server.renew(peer)
+                return self._server.renew(peer, request.read(Renew))
             case "config.change":
                 return await self._server.change(peer, request.read(Change), request.key)
             case "config.history":
