@@ -26,7 +26,15 @@ from stayline.link.site_events import (
     Standing,
     StatementHeard,
 )
-from stayline.link.site_view import FIRST_AVAILABLE, Choice, Phase, SiteView, choose, none_available
+from stayline.link.site_view import (
+    FIRST_AVAILABLE,
+    NONE_AVAILABLE,
+    Choice,
+    Phase,
+    SiteView,
+    choose,
+    none_available,
+)
 from stayline.link.standby_events import Stop, Woke
 
 __all__ = ["Choice", "Phase", "Result", "SiteEvent", "SiteView", "choose", "step"]
@@ -176,13 +184,18 @@ def _begin_probe(view: SiteView, now: float, random: Random) -> Result:
         timeout = max(node.open_timeout for node in nodes)
         actions.append(Probe(number, cluster.name, nodes, timeout))
     view = replace(view, number=number, probe=number, answers=answers, timer=0, until=0.0)
-    if not view.cluster:
-        first = view.phase is not Phase.PROBING
+    if view.chosen is None:
+        # That none answers stays said until one does: looking again is no news.
+        known = view.refusal is not None and view.refusal.code == NONE_AVAILABLE
+        first = view.phase is not Phase.PROBING and not known
         view = replace(
             view,
             phase=Phase.PROBING,
+            cluster="",
+            ask=0,
+            asking=(),
             why=FIRST_AVAILABLE,
-            refusal=None,
+            refusal=view.refusal if known else None,
             since=now if first else view.since,
         )
     if actions:

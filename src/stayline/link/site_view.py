@@ -10,6 +10,7 @@ from stayline.domain.topology import SITE_OPTION, WORKSPACE_SECTION
 from stayline.link.plan import ClusterPlan, Plan
 
 FIRST_AVAILABLE = "first available cluster"
+NONE_AVAILABLE = "cluster.none_available"
 PROBING = "The search for the first available cluster"
 
 
@@ -137,7 +138,7 @@ def none_available(plan: Plan) -> Refusal:
     """Every cluster was probed in vain."""
     names = ", ".join(cluster.name for cluster in plan.clusters)
     return Refusal(
-        code="cluster.none_available",
+        code=NONE_AVAILABLE,
         reason=f"None of the clusters answers: {names}.",
         retryable=True,
         fix="Start the Interaction Server Proxies of one of them.",
