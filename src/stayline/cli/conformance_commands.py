@@ -101,6 +101,7 @@ def run(
 ) -> None:
     """Judge a client by the cases. Exit status 1 when one failed."""
     from stayline.conformance.client import CommandClient
+    from stayline.conformance.pure_results import play_purely
     from stayline.conformance.run import run_over_sockets, sums
     from stayline.conformance.self_client import SelfClient
 
@@ -112,13 +113,14 @@ def run(
     def tell(result: "CaseResult") -> None:
         _tell(result, as_json=as_json)
 
-    results = _purely(cases, as_json=as_json) if self_ else []
-    if self_:
-        results += run_over_sockets(cases, SelfClient, tell, parallel=parallel, slack=slack)
-    else:
-        results += run_over_sockets(
-            cases, lambda desk: CommandClient(command, desk), tell, parallel=parallel, slack=slack
-        )
+    results: list[CaseResult] = play_purely(cases, tell) if self_ else []
+    results += run_over_sockets(
+        cases,
+        SelfClient if self_ else lambda desk: CommandClient(command, desk),
+        tell,
+        parallel=parallel,
+        slack=slack,
+    )
     total = sums(cases, results)
     if as_json:
         print(json.dumps({"cases": total.cases, "passed": total.passed, "failed": total.failed}))
@@ -145,16 +147,6 @@ def _cases(only: list[str] | None) -> "list[Case]":
     from stayline.conformance.case import find_cases, load_suite
 
     return find_cases(load_suite(), only or [])
-
-
-def _purely(cases: "list[Case]", *, as_json: bool) -> "list[CaseResult]":
-    """The cases in virtual time."""
-    from stayline.conformance.pure_results import play_purely
-
-    results = play_purely(cases)
-    for result in results:
-        _tell(result, as_json=as_json)
-    return results
 
 
 def _tell(result: "CaseResult", *, as_json: bool) -> None:

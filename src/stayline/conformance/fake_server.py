@@ -130,6 +130,7 @@ class FakeServer:
         site: str,
         cluster: str,
         epoch: int,
+        role: Role,
         tls: TlsFiles,
         port: FakePort,
         service: Service,
@@ -137,7 +138,7 @@ class FakeServer:
         site_statement: Callable[[], str],
     ) -> None:
         self.name, self.app_type, self.site, self.cluster = name, app_type, site, cluster
-        self.epoch = epoch
+        self.epoch, self.role = epoch, role
         self.record = around.record
         self.service = service
         self.behaviour = Behaviour()
@@ -256,7 +257,7 @@ class FakeServer:
             site=self.site,
             cluster=self.cluster,
             epoch=self.epoch,
-            role=Role.ACTIVE,
+            role=self.role,
             statement=self.statement(),
         )
         return msgspec.structs.replace(own, **self.behaviour.claims)

@@ -14,9 +14,10 @@ from stayline.conformance.centre import AGENT, PLACE
 from stayline.conformance.client import Client, Desk, MakeClient
 from stayline.conformance.court import Court, Marks, Outcome, Verdict, connected_or_last, last_status
 from stayline.conformance.credentials import Credentials
-from stayline.conformance.expectations import OF_STATUS, Polled, SetUps, Spread, Times
+from stayline.conformance.expectations import OF_STATUS
 from stayline.conformance.fake_configuration import PASSWORD
-from stayline.conformance.record import Record, Seen
+from stayline.conformance.pure_run import AT_ITS_END
+from stayline.conformance.record import Happening, Record, Seen
 from stayline.conformance.site import FakeSite
 from stayline.conformance.status import ClientStatus
 from stayline.conformance.verdict import judge
@@ -30,9 +31,6 @@ SLACK_SECONDS = 0.4
 
 SESSION_SECONDS = 10.0
 """Within which a restarted client must get a session."""
-
-AT_ITS_END = (Polled, Times, SetUps, Spread)
-"""Expectations about a number: with ``for`` they are judged at the end of that time."""
 
 
 class StepResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +85,7 @@ class Player:
         self._news = asyncio.Event()
         self._record.on_change = self._news.set
         self._doing = False
+        self._started_at = 0.0
         self._unjudged = ""
         state = folder / "state"
         state.mkdir(parents=True, exist_ok=True)
@@ -160,12 +159,15 @@ class Player:
         if verb is not None:
             await verb(self, action)
         else:
-            self._site.carry_out(action, self._marks.bound)
+            scene = self._site.scene
+            bound = {link.value: connected_or_last(self._record, scene, link) for link in actions.Link}
+            self._site.carry_out(action, bound)
         if not isinstance(action, actions.TimePasses):
             self._marks.done(self._record.now)
         return ""
 
     async def _start(self, action: actions.Start) -> None:
+        self._started_at = self._record.now
         await self._client.start()
 
     async def _stop(self, action: actions.StopClient) -> None:
@@ -173,22 +175,22 @@ class Player:
 
     async def _restart(self, action: actions.Restart) -> None:
         for _ in range(action.times):
+            await self._session()
             await self._client.stop()
-            began = self._record.now
+            self._started_at = self._record.now
             await self._client.start()
-            while not self._got_session(began):
-                if self._record.now > began + SESSION_SECONDS:
-                    raise refuse(
-                        "conformance.story", f"No session within {SESSION_SECONDS:g} s of a restart."
-                    )
-                await self._more(LOOK_SECONDS)
+        await self._session()
 
-    def _got_session(self, since: float) -> bool:
-        opening = ("agent.login", "agent.resume")
-        return any(
-            one.get("method") in opening and not one.get("code")
-            for one in self._record.after(since, Seen.ANSWER)
-        )
+    async def _session(self) -> None:
+        """Wait until the client, as started last, has got a session. Raises RefusedError when it gets none."""
+        deadline = self._record.now + self._patience
+        while not any(self._opens_session(one) for one in self._record.after(self._started_at, Seen.ANSWER)):
+            if self._record.now > deadline:
+                raise refuse("conformance.story", f"No session within {self._patience:g} s of a start.")
+            await self._more(LOOK_SECONDS)
+
+    def _opens_session(self, answer: Happening) -> bool:
+        return answer.get("method") in ("agent.login", "agent.resume") and not answer.get("code")
 
     async def _time_passes(self, action: actions.TimePasses) -> None:
         await asyncio.sleep(action.seconds)
@@ -237,7 +239,6 @@ class Player:
             if verdict.outcome is Outcome.NOT_YET and (over or not at_its_end):
                 return verdict.seen
             if over:
-                self._marks.met(verdict, self._record.now)
                 return ""
             await self._more(min(LOOK_SECONDS, max(0.0, end - self._record.now)))
 

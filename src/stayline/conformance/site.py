@@ -21,7 +21,7 @@ from stayline.conformance.record import Record
 from stayline.domain.errors import Refusal, refuse
 from stayline.domain.topology import SITE_OPTION
 from stayline.link.bootstrap import Bootstrap
-from stayline.link.messages.envelope import Frame, Kind
+from stayline.link.messages.envelope import Frame, Kind, Role
 from stayline.link.messages.interaction import Leaving
 from stayline.link.tokens import Statement
 
@@ -73,6 +73,7 @@ class FakeSite:
             site=one.site,
             cluster=one.cluster,
             epoch=self.core.epoch if one.cluster else 0,
+            role=Role.ACTIVE if one.cluster else Role.PASSIVE,
             tls=self._credentials.of(one.name, one.app_type),
             port=self._ports[one.name],
             service=self._service(one.link),
@@ -198,7 +199,8 @@ class FakeSite:
             server.behaviour.claims = dict(claims)
 
     def _statement_at(self, action: actions.StatementAt, bound: dict[str, str]) -> None:
-        for server in self.named(action.at, bound):
+        proxies = (one for one in self.named(action.at, bound) if isinstance(one.service, ProxyService))
+        for server in proxies:
             site, epoch = action.site or server.site, action.epoch or server.epoch
             server.behaviour.statement = self._signed(site, epoch, action.kind)
 
