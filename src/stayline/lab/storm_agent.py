@@ -55,9 +55,10 @@ class StormAgent:
         self._wanted = ""
         self._was = ""
         self._turned = asyncio.Event()
-        self._session = AgentSession(_SessionUser(self), time.time)
-        self._session.place = account.place
-        self._session.wanted = [MediaState(media="chat", ready=False)]
+        self._session = AgentSession(
+            _SessionUser(self), time.time, random=random, installation=f"storm of {account.user}"
+        )
+        self._session.begin_as(account.place, [MediaState(media="chat", ready=False)])
         self._conductor: _CountingConductor | None = None
         self._original: OriginalPair | None = None
 
@@ -204,12 +205,15 @@ class _SessionUser:
     def session_away(self, why: str) -> None:
         self._agent.changed()
 
-    def session_lost(self, why: str) -> None:
+    def session_lost(self, why: str, code: str) -> None:
         self._agent.account.ticket = ""
         self._agent.session_lost()
 
     def session_over(self, refusal: Refusal) -> None:
         self._agent.session_lost()
+
+    def session_changed(self) -> None:
+        """Waits are read from the view."""
 
     def interaction(self, view: InteractionView) -> None:
         """Nobody is offered anything: no agent of a storm is ready."""

@@ -11,9 +11,9 @@ from stayline.link.messages.interaction import AgentLogin, AgentResume, MediaSta
 from stayline.link.peer import BaseHandler, Peer
 from stayline.link.plan import Link, Plan
 from stayline.link.pool import Node, Random, shuffled
+from stayline.link.session import OVER
 from stayline.link.standby_link import endpoint_of
 from stayline.link.transport import connect
-from stayline.workspace.session import OVER
 
 MOVE_SECONDS = 5.0
 """A move of site is spread over this."""

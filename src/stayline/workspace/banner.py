@@ -14,12 +14,19 @@ _LIMITS = (
 
 
 def banner_of(
-    phase: Phase, links: LinksView, cards: list[InteractionCard], *, since: float, over: str, trying: str
+    phase: Phase,
+    links: LinksView,
+    cards: list[InteractionCard],
+    *,
+    since: float,
+    over: str,
+    trying: str,
+    trying_at: float = 0.0,
 ) -> Banner | None:
     """The banner, or None when there is nothing to say.
 
     ``since``: start of the restriction (Unix s). ``over``: why the session ended. ``trying``: what is being
-    done when the link stands but the core has not confirmed yet.
+    done when the link stands but the core has not confirmed yet, ``trying_at`` when it is done again (0: under way).
     """
     if phase is Phase.ENDED:
         return Banner(
@@ -28,10 +35,10 @@ def banner_of(
     link = links.interaction
     if phase is Phase.RESTRICTED:
         text = f"{_what_is_away(link)} {_limits(links, cards)}"
-        return _with_next(BannerKind.WARNING, text, since, link, trying)
+        return _with_next(BannerKind.WARNING, text, since, link, trying, trying_at)
     if phase is Phase.CONNECTING:
         text = "Connecting to the Interaction Server. No interactions reach you until then."
-        return _with_next(BannerKind.INFO, text, since or link.since, link, trying)
+        return _with_next(BannerKind.INFO, text, since or link.since, link, trying, trying_at)
     if phase is Phase.READY:
         return _minor(links, cards)
     return None
@@ -73,10 +80,12 @@ def _minor(links: LinksView, cards: list[InteractionCard]) -> Banner | None:
     return None
 
 
-def _with_next(kind: BannerKind, text: str, since: float, link: LinkView, trying: str) -> Banner:
+def _with_next(
+    kind: BannerKind, text: str, since: float, link: LinkView, trying: str, trying_at: float = 0.0
+) -> Banner:
     turn = False
     if trying:
-        following, at = trying, 0.0
+        following, at = trying, trying_at
     elif link.held_until:
         following = "A server lets this desk in as soon as it is its turn; nothing you typed is lost."
         at, turn = link.held_until, True

@@ -14,8 +14,8 @@ from stayline.domain.errors import LinkLostError, Refusal, RefusedError
 from stayline.link.messages.chat import End, Join, Joined, Send, Sent
 from stayline.link.messages.contact import Entry
 from stayline.link.peer import Peer
+from stayline.link.standby_link import Report
 from stayline.workspace.chat_session import ChatSession
-from stayline.workspace.links import Report
 from stayline.workspace.saved import OutMessage
 
 log = structlog.get_logger(__name__)
@@ -114,6 +114,10 @@ class ChatWorker:
         """Work until cancelled; between two pieces of news it does nothing."""
         while True:
             self._wake.clear()
+            if self.session.pause:
+                pause, self.session.pause = self.session.pause, 0.0
+                await self._rest(pause)
+                self._wake.clear()
             peer = self._context.peer
             if peer is None or peer.is_closed or not self.session.grant:
                 await self._wake.wait()
@@ -130,9 +134,6 @@ class ChatWorker:
             except LinkLostError as error:
                 # Not answered in time, or the link went: the next turn looks which.
                 log.info("workspace.chat_repeat", session=self.session.id, why=error.refusal.reason)
-            if self.session.pause:
-                pause, self.session.pause = self.session.pause, 0.0
-                await self._rest(pause)
 
     async def _rest(self, seconds: float) -> None:
         """Wait, but not longer than until there is news (a new link, a new grant)."""

@@ -30,10 +30,14 @@ class Chats:
     """All sessions. The owner sets ``user`` (the agent) and the context's name before the first
     interaction."""
 
-    def __init__(self, context: ChatContext, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, context: ChatContext, clock: Callable[[], float], random: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self.user = ""
         self.context = context
         self._clock = clock
+        self._random = random
+        self._spread = 0.0
         self._workers: dict[str, ChatWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._kept: list[OutMessage] = []
@@ -164,10 +168,17 @@ class Chats:
 
     # -- the link
 
+    def spread(self, seconds: float) -> None:
+        """Everybody moved to another site together: transcripts are read there spread over ``seconds``."""
+        self._spread = max(0.0, seconds)
+
     def link_up(self, peer: Peer) -> None:
         """A Chat Server answered: join everything there."""
         self.context.peer = peer
+        spread, self._spread = self._spread, 0.0
         for session in self.sessions:
+            # A chat in which something waits to be sent is joined at once.
+            session.pause = 0.0 if session.outbox else spread * self._random()
             session.problem = f"Joining the chat at {peer.hello.application}."
             self._touch(session)
 

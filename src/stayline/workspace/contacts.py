@@ -17,11 +17,14 @@ from stayline.link.messages.contact import (
     UpdateContact,
 )
 from stayline.link.peer import Peer
-from stayline.workspace.links import PoolLink
+from stayline.link.standby_link import StandbyLink
 
 log = structlog.get_logger(__name__)
 
 ANSWER_SECONDS = 10.0
+CALM_SECONDS = 0.25
+"""What is wanted is read after a random part of this, when nothing has happened that makes everybody read."""
+
 MAX_CONTACTS = 500
 """Contacts held at most; the oldest are read again when needed."""
 
@@ -32,9 +35,10 @@ class Contacts:
     def __init__(self, changed: Callable[[str], None], random: Callable[[], float]) -> None:
         self.known: dict[str, Contact] = {}
         self.history: dict[str, list[HistoryItem]] = {}
-        self.link: PoolLink | None = None
+        self.link: StandbyLink | None = None
         self._changed = changed
         self._random = random
+        self._spread = CALM_SECONDS
         self._wanted: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -66,6 +70,10 @@ class Contacts:
 
     # -- reading
 
+    def spread(self, seconds: float) -> None:
+        """Everybody moved to another site together: what is read next is spread over ``seconds``."""
+        self._spread = max(CALM_SECONDS, seconds)
+
     def want(self, contacts: Sequence[str]) -> None:
         """These are on the desk: read those not known yet, as soon as the link allows it."""
         self._wanted |= {contact for contact in contacts if contact and contact not in self.known}
@@ -78,7 +86,8 @@ class Contacts:
 
     async def _read(self) -> None:
         # After a site move every Workspace reads at once: the second wave is spread as well.
-        await asyncio.sleep(0.25 * self._random())
+        await asyncio.sleep(self._spread * self._random())
+        self._spread = CALM_SECONDS
         while self._wanted and self._peer() is not None:
             contact = self._wanted.pop()
             try:

@@ -33,6 +33,7 @@ from stayline.workspace.protocol import Subscriber, Trace
 from stayline.workspace.render import agent_controls, controls_of
 from stayline.workspace.saved import OutMessage
 from stayline.workspace.settings import EngineSettings
+from stayline.workspace.status import EngineStatus
 from stayline.workspace.view import Phase, WorkspaceView
 from stayline.workspace.workday import Workday
 
@@ -71,6 +72,10 @@ class WorkspaceEngine:
         """Grows with each change of the view."""
         return self._day.hub.revision
 
+    def status(self) -> EngineStatus:
+        """What the connection logic of this Workspace does, and why. Each change of it is also a fact of the trace."""
+        return self._day.status()
+
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         """Be told about changes until the returned function is called."""
         return self._day.hub.subscribe(callback)
@@ -90,18 +95,18 @@ class WorkspaceEngine:
         day = self._day
         if day.parts.phase is not Phase.OFFLINE:
             raise refuse("workspace.busy", f"{day.parts.user} is logged in here already.")
-        logged_in = await day.configuration.login(user, password, source)
+        logged_in = await day.configured.login(user, password, source)
         day.identify(logged_in)
-        await day.configuration.start()
+        await day.configured.start()
         saved = day.keeper.load(day.parts.user)
         if saved is not None and saved.user == day.parts.user:
             # The process died without a logout: what was on the desk is still there, and so is the session.
             day.recall(saved, identity=False)
         session = day.parts.session
         if not session.ticket:
-            session.place = place or default_place(day.configuration.snapshot, day.parts.user)
-            session.wanted = [MediaState(media=one, ready=False) for one in media]
-            if not session.place:
+            place = place or default_place(day.configuration.snapshot, day.parts.user)
+            session.begin_as(place, [MediaState(media=one, ready=False) for one in media])
+            if not place:
                 raise refuse(
                     "place.missing", f"{user} has no default place.", field="place", fix="Give a place."
                 )
@@ -111,7 +116,7 @@ class WorkspaceEngine:
     async def _wait_for_session(self) -> None:
         try:
             async with asyncio.timeout(self._settings.login_timeout):
-                await self._day.opened.wait()
+                await self._day.told.opened.wait()
         except TimeoutError:
             # Nothing refuses: it goes on trying, and the banner says what.
             return
@@ -128,9 +133,9 @@ class WorkspaceEngine:
             return False
         day.recall(saved, identity=True)
         try:
-            await day.configuration.start()
+            await day.configured.start()
         except StaylineError:
-            await day.configuration.stop()
+            await day.configured.stop()
             raise
         day.begin()
         return True
@@ -168,7 +173,7 @@ class WorkspaceEngine:
         await self._act("agent.media", request, "", "ready" if ready else "not ready")
         day = self._day
         chosen = set(media) or {state.media for state in day.parts.media}
-        day.media(
+        day.told.media(
             [
                 MediaState(media=state.media, ready=ready, reason="" if ready else reason)
                 if state.media in chosen

@@ -17,7 +17,7 @@ SAVE_SECONDS = 0.2
 
 
 class Keeper:
-    """The file of one agent. ``token`` proves the agent until ``expires`` (Unix s).
+    """The file of one agent. ``token`` proves the agent from ``issued`` until ``expires`` (Unix s).
 
     A disk that refuses must not stop an agent who is connected: ``problem`` is told once that nothing is kept
     now, and every later change tries again.
@@ -28,6 +28,7 @@ class Keeper:
         self._failing = False
         self.token = ""
         self.expires = 0.0
+        self.issued = 0.0
         self.read: dict[str, int] = {}
         self._settings = settings
         self._parts: Parts | None = None
@@ -51,8 +52,7 @@ class Keeper:
         assert parts is not None
         assert requests is not None
         session = parts.session
-        session.session, session.ticket, session.last_seq = saved.session, saved.ticket, saved.last_seq
-        session.epoch, session.place, session.wanted = saved.epoch, saved.place, saved.media
+        session.recall(saved.session, saved.ticket, saved.last_seq, saved.epoch, saved.place, saved.media)
         parts.media = saved.media
         parts.drafts = dict(saved.drafts)
         self.read = dict(saved.read)
@@ -96,14 +96,16 @@ class Keeper:
         state = SavedState(
             user=parts.user,
             token=self.token,
+            issued=self.issued,
             expires=self.expires,
             display_name=parts.display_name,
             tenant=parts.tenant,
             place=parts.session.place,
             session=parts.session.session,
             ticket=parts.session.ticket,
-            last_seq=parts.session.last_seq,
-            epoch=parts.session.epoch,
+            last_seq=parts.session.view.last_seq,
+            epoch=parts.epoch,
+            read_epoch=parts.conductor.view.site.read_epoch,
             media=parts.session.wanted,
             interactions=[case.interaction for case in parts.desk.cases.values()],
             drafts=parts.drafts,

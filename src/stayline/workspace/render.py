@@ -4,20 +4,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from stayline.domain.controls import ENABLED, ControlState, Link, Media, controls, stage_of
-from stayline.link.configuration import ConfigurationLink
+from stayline.link.configuration import ConfigurationClient
 from stayline.link.messages.interaction import MediaState, Ownership
+from stayline.link.plan import Link as PlannedLink
+from stayline.link.standby_link import StandbyLink
 from stayline.workspace import catalogue as catalogue_module
 from stayline.workspace.banner import banner_of
 from stayline.workspace.catalogue import Catalogue
 from stayline.workspace.chats import Chats
+from stayline.workspace.conductor import Conductor
 from stayline.workspace.contacts import Contacts
 from stayline.workspace.desk import Case, Desk
-from stayline.workspace.links import PoolLink
+from stayline.workspace.links import configuration_shown, shown
 from stayline.workspace.session import AgentSession
 from stayline.workspace.view import (
     InteractionCard,
     LinksView,
-    LinkView,
     NoticeView,
     Phase,
     WorkspaceView,
@@ -36,16 +38,14 @@ class Parts:
     desk: Desk
     chats: Chats
     contacts: Contacts
-    interaction: PoolLink
-    contact: PoolLink
-    chat: PoolLink
-    config: ConfigurationLink = field(default_factory=ConfigurationLink)
+    conductor: Conductor
+    client: ConfigurationClient
+    config_up: bool = False
     catalogue: Catalogue = catalogue_module.EMPTY
     user: str = ""
     display_name: str = ""
     tenant: str = ""
     phase: Phase = Phase.OFFLINE
-    wanted_site: str = ""
     media: list[MediaState] = field(default_factory=list)
     drafts: dict[str, str] = field(default_factory=dict)
     notices: list[NoticeView] = field(default_factory=list)
@@ -53,6 +53,26 @@ class Parts:
     started_at: float = 0.0
     dirty: set[str] = field(default_factory=set)
     cards: dict[str, InteractionCard] = field(default_factory=dict)
+
+    @property
+    def interaction(self) -> StandbyLink:
+        """The link to an Interaction Server Proxy."""
+        return self.conductor.links[PlannedLink.INTERACTION]
+
+    @property
+    def contact(self) -> StandbyLink:
+        """The link to a Contact Server Proxy."""
+        return self.conductor.links[PlannedLink.CONTACT]
+
+    @property
+    def chat(self) -> StandbyLink:
+        """The link to a Chat Server."""
+        return self.conductor.links[PlannedLink.CHAT]
+
+    @property
+    def epoch(self) -> int:
+        """The highest one known: from the next hello on, servers of a lower one are refused."""
+        return max(self.conductor.view.epoch, self.session.view.epoch)
 
 
 def up_links(parts: Parts, case: Case) -> frozenset[Link]:
@@ -141,20 +161,15 @@ def _order(card: InteractionCard) -> tuple[int, float, str]:
 
 def links_of(parts: Parts) -> LinksView:
     """All links."""
-    config = parts.config
+    statistics = None
+    if parts.conductor.view.plan.statistics is not None:
+        statistics = shown(parts.conductor.links[PlannedLink.STATISTICS])
     return LinksView(
-        config=LinkView(
-            name="Configuration Server",
-            up=config.up,
-            application=config.application,
-            site=config.site,
-            since=config.since,
-            why=config.why,
-            next_attempt_at=config.next_attempt_at,
-        ),
-        interaction=parts.interaction.shown(),
-        contact=parts.contact.shown(),
-        chats=[parts.chat.shown()],
+        config=configuration_shown(parts.client),
+        interaction=shown(parts.interaction),
+        contact=shown(parts.contact),
+        chats=[shown(parts.chat)],
+        statistics=statistics,
     )
 
 
@@ -163,6 +178,7 @@ def view_of(parts: Parts) -> WorkspaceView:
     links = links_of(parts)
     cards = cards_of(parts)
     over = parts.session.over
+    site = parts.conductor.view.site
     trying = ""
     if parts.interaction.up and not parts.session.confirmed:
         trying = "The Interaction Server is confirming them; nothing you typed is lost."
@@ -175,6 +191,7 @@ def view_of(parts: Parts) -> WorkspaceView:
         since=parts.restricted_since or parts.started_at,
         over=over.reason if over is not None else "",
         trying=trying,
+        trying_at=parts.session.view.until,
     )
     return WorkspaceView(
         agent=parts.user,
@@ -186,8 +203,8 @@ def view_of(parts: Parts) -> WorkspaceView:
         interactions=cards,
         links=links,
         banner=banner,
-        site=parts.interaction.site or parts.wanted_site,
-        epoch=parts.session.epoch,
+        site=parts.interaction.site or site.site or site.plan.wanted,
+        epoch=parts.epoch,
         queues=parts.catalogue.queues,
         dispositions=parts.catalogue.dispositions,
         case_fields=parts.catalogue.case_fields,

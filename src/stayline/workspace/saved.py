@@ -37,10 +37,12 @@ class KeptRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SavedState(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The file. ``token`` and ``ticket`` are secrets: the file is readable by its owner only."""
+    """The file. ``token`` and ``ticket`` are secrets: the file is readable by its owner only. ``read_epoch`` is the one
+    under which the configuration was last read from a server that was current."""
 
     user: str = ""
     token: str = ""
+    issued: float = 0.0
     expires: float = 0.0
     display_name: str = ""
     tenant: str = ""
@@ -49,6 +51,7 @@ class SavedState(msgspec.Struct, kw_only=True, omit_defaults=True):
     ticket: str = ""
     last_seq: int = 0
     epoch: int = 0
+    read_epoch: int = 0
     media: list[MediaState] = []
     interactions: list[InteractionView] = []
     drafts: dict[str, str] = {}

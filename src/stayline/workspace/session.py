@@ -1,13 +1,13 @@
-"""The agent session on the Interaction Server: login, resume, the core going away and coming back.
+"""The agent session on the Interaction Server: the shell around ``link/session.py``.
 
-The session survives links. On every new link, and when a proxy says that the core is back, it is resumed with
-its ticket; the snapshot that answers is the truth and ends restricted mode. Only when the core says that the
-session is over is the agent logged in anew, with the same place and readiness, without being asked.
+It asks on the link that stands what the machine wants asked, tells it what is answered and what the core says, and
+tells its user the facts that follow.
 """
 
 import asyncio
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import msgspec
@@ -27,38 +27,42 @@ from stayline.link.messages.interaction import (
     Offered,
     SessionEnded,
     SessionOpened,
+    TicketRenewed,
 )
 from stayline.link.peer import Peer, read
-from stayline.workspace.links import PoolLink
+from stayline.link.session import SessionView, heard, step
+from stayline.link.session_events import (
+    Action,
+    AskLogin,
+    AskResume,
+    Away,
+    Back,
+    CancelAsk,
+    Confirmed,
+    Due,
+    Ended,
+    Event,
+    GiveUpLink,
+    LinkDown,
+    LinkUp,
+    NoAnswer,
+    NotConfirmed,
+    Opened,
+    Over,
+    Refused,
+    Renewed,
+    SessionLost,
+    Stop,
+    TokenRefused,
+    WaitUntil,
+)
+from stayline.link.standby_link import StandbyLink
+from stayline.link.turn import Turn
 
 log = structlog.get_logger(__name__)
 
 ANSWER_SECONDS = 10.0
-RETRY_SECONDS = 0.1
-"""First pause after a refusal without a time; doubles up to :data:`RETRY_CAP`."""
-
-RETRY_CAP = 2.0
-
-OVER = frozenset(
-    {
-        "session.unknown",
-        "session.closed",
-        "session.expired",
-        "session.ended",
-        "session.timeout",
-        "ticket.other_agent",
-        # Of the ticket; if it is the person's own token, the login that follows says so again.
-        "token.expired",
-        "token.invalid",
-    }
-)
-"""Refusals of a resume that mean: this session is over, log in anew."""
-
-ELSEWHERE = frozenset({"epoch.stale"})
-"""Refusals that another proxy may answer differently."""
-
-FINAL = frozenset({"session.taken", "session.logged_out", "session.logout", "token.expired", "token.invalid"})
-"""Ends after which only the agent can start again."""
+"""An answer that has not come after this long is asked for again."""
 
 
 class SessionUser(Protocol):
@@ -70,11 +74,14 @@ class SessionUser(Protocol):
     def session_away(self, why: str) -> None:
         """Not confirmed any more."""
 
-    def session_lost(self, why: str) -> None:
-        """The core has ended the session; the agent is being logged in anew."""
+    def session_lost(self, why: str, code: str) -> None:
+        """The session is gone (``code`` says how); the agent is being logged in anew."""
 
     def session_over(self, refusal: Refusal) -> None:
         """It is over and stays over."""
+
+    def session_changed(self) -> None:
+        """Something of its status changed: a wait, a ticket."""
 
     def interaction(self, view: InteractionView) -> None:
         """An interaction as it is now."""
@@ -87,68 +94,137 @@ class SessionUser(Protocol):
 
 
 class AgentSession:
-    """One agent's session. ``wanted``: the readiness to log in with."""
+    """One agent's session. ``link`` is where it is asked for; ``installation`` names this Workspace; ``restore``: the
+    media whose interactions shall be owned again after a loss (None: all). ``random`` gives numbers in [0, 1),
+    ``clock`` Unix seconds."""
 
-    def __init__(self, user: SessionUser, clock: Callable[[], float]) -> None:
-        self.session = ""
-        self.ticket = ""
-        self.last_seq = 0
-        self.epoch = 0
-        self.place = ""
-        self.wanted: list[MediaState] = []
-        self.restore_timeout = 0.0
-        self.confirmed = False
-        self.away_since = 0.0
-        self.over: Refusal | None = None
-        self.link: PoolLink | None = None
+    def __init__(
+        self, user: SessionUser, clock: Callable[[], float], *, random: Callable[[], float], installation: str
+    ) -> None:
+        self.view = SessionView(seed=uuid.uuid4().hex)
+        self.link: StandbyLink | None = None
+        self.restore: list[str] | None = None
         self._user = user
         self._clock = clock
-        self._floor = 0
-        self._login_key = ""
-        self._task: asyncio.Task[None] | None = None
+        self._random = random
+        self._installation = installation
+        self._tell = Turn(self._step)
+        self._timer: asyncio.TimerHandle | None = None
+        self._asks: dict[int, asyncio.Task[None]] = {}
 
-    # -- the link
+    # -- what it is
+
+    @property
+    def session(self) -> str:
+        """Its id (empty: there is none yet)."""
+        return self.view.session
+
+    @property
+    def ticket(self) -> str:
+        """What resumes it (empty: there is none)."""
+        return self.view.ticket
+
+    @property
+    def place(self) -> str:
+        """Where the agent is logged in; the same over its whole life."""
+        return self.view.place
+
+    @property
+    def wanted(self) -> list[MediaState]:
+        """The readiness that the agent has, or wants to log in with."""
+        return list(self.view.media)
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the core has confirmed it on the link that stands."""
+        return self.view.confirmed
+
+    @property
+    def over(self) -> Refusal | None:
+        """Why it is over for good."""
+        return self.view.over
+
+    # -- what the Workspace tells
+
+    def begin_as(self, place: str, media: list[MediaState]) -> None:
+        """Log in there, ready like that, as soon as there is a link."""
+        self.view = replace(self.view, place=place, media=tuple(media))
+
+    def recall(
+        self, session: str, ticket: str, last_seq: int, epoch: int, place: str, media: list[MediaState]
+    ) -> None:
+        """Continue what an earlier process had."""
+        self.view = replace(
+            self.view,
+            session=session,
+            ticket=ticket,
+            last_seq=last_seq,
+            epoch=epoch,
+            place=place,
+            media=tuple(media),
+        )
+
+    def note_media(self, media: list[MediaState]) -> None:
+        """The readiness to log in with, should that be needed."""
+        self.view = replace(self.view, media=tuple(media))
+
+    def limit(self, restore_timeout: float) -> None:
+        """Seconds after which a session that is not confirmed is given up."""
+        self.view = replace(self.view, restore_timeout=restore_timeout)
+
+    def forget(self) -> None:
+        """The session is nobody's to resume."""
+        self.view = replace(self.view, session="", ticket="")
+
+    def stop(self) -> None:
+        """Ask nothing any more; the session itself stays in the core."""
+        self._tell(Stop())
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for task in self._asks.values():
+            task.cancel()
+
+    async def finished(self) -> None:
+        """Wait for the tasks that :meth:`stop` ended."""
+        if self._asks:
+            await asyncio.wait(list(self._asks.values()))
+
+    # -- the link (LinkUser)
 
     def link_up(self, peer: Peer) -> None:
         """A proxy answered: resume (or log in) through it."""
-        self.epoch = max(self.epoch, peer.hello.epoch)
-        self._establish(peer)
+        generation = self.link.view.generation if self.link is not None else 0
+        self._tell(LinkUp(generation, peer.hello.epoch))
 
     def link_down(self, why: str) -> None:
         """The link is gone."""
-        self._cancel()
-        self._away(why)
+        self._tell(LinkDown(why))
 
     def link_changed(self) -> None:
         """Shown by the engine."""
 
     def link_refused(self, refusal: Refusal) -> None:
         """No proxy will let this agent in any more (the token has expired)."""
-        if self.over is None:
-            self._finish(refusal)
+        self._tell(TokenRefused(refusal))
 
     def link_event(self, name: str, payload: msgspec.Raw, seq: int) -> None:
         """An event of the core or of the proxy."""
         if name == "core.away":
-            self._away(read(payload, CoreAway, name).why)
+            self._tell(Away(read(payload, CoreAway, name).why))
         elif name == "core.back":
-            self._back(read(payload, CoreBack, name))
+            back = read(payload, CoreBack, name)
+            self._tell(Back(back.epoch, back.opened, back.code, back.reason))
         elif name == "session.ended":
-            self._ended(read(payload, SessionEnded, name))
-        elif self._is_news(seq):
-            self._news(name, payload)
-
-    def stop(self) -> None:
-        """End the task of the session; the session itself stays in the core."""
-        self._cancel()
-        self.confirmed = False
-
-    def _is_news(self, seq: int) -> bool:
-        """Events up to the snapshot's position are in it already."""
-        if not seq:
-            return True
-        self.last_seq = max(self.last_seq, seq)
-        return seq > self._floor
+            ended = read(payload, SessionEnded, name)
+            self._tell(Ended(ended.session, ended.code, ended.why))
+        elif name == "session.ticket":
+            renewed = read(payload, TicketRenewed, name)
+            self._tell(Renewed(renewed.session, renewed.ticket))
+        else:
+            self.view, is_news = heard(self.view, seq)
+            if is_news:
+                self._news(name, payload)
 
     def _news(self, name: str, payload: msgspec.Raw) -> None:
         if name == "interaction.offered":
@@ -160,135 +236,95 @@ class AgentSession:
         elif name == "agent.status":
             self._user.media(read(payload, AgentStatus, name).media)
 
-    def _away(self, why: str) -> None:
-        if self.confirmed:
-            self.confirmed = False
-            self.away_since = self._clock()
-        self._user.session_away(why)
+    # -- the machine
 
-    def _back(self, back: CoreBack) -> None:
-        self.epoch = max(self.epoch, back.epoch)
-        if back.opened is not None:
-            self._cancel()
-            self._opened(back.opened)
-            return
-        if back.code:
-            log.warning("workspace.not_restored", session=self.session, code=back.code, why=back.reason)
-            refusal = Refusal(code=back.code, reason=back.reason)
-            if back.code in OVER:
-                self._lost(refusal)
+    def _step(self, event: Event) -> None:
+        before = self.view
+        self.view, actions = step(before, event, self._clock(), self._random)
+        if (self.view.state, self.view.generation) != (before.state, before.generation):
+            log.info(
+                "workspace.session",
+                state=self.view.state,
+                before=before.state,
+                session=self.view.session,
+                epoch=self.view.epoch,
+                why=self.view.why,
+            )
+        for action in actions:
+            self._do(action)
+        if self.view is not before:
+            self._user.session_changed()
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case AskLogin() | AskResume():
+                self._ask(action)
+            case CancelAsk():
+                task = self._asks.get(action.generation)
+                if task is not None and task is not asyncio.current_task():
+                    task.cancel()
+            case WaitUntil():
+                self._wait(action)
+            case GiveUpLink():
+                if self.link is not None:
+                    self.link.give_up(action.why, action.retry_after)
+            case Confirmed():
+                if self.link is not None:
+                    self.link.proven()
+                self._user.session_opened(action.opened)
+            case NotConfirmed():
+                self._user.session_away(action.why)
+            case SessionLost():
+                log.warning("workspace.session_lost", code=action.code, why=action.why)
+                self._user.session_lost(action.why, action.code)
+            case Over():
+                log.warning("workspace.session_over", code=action.refusal.code, why=action.refusal.reason)
+                self._user.session_over(action.refusal)
+
+    def _wait(self, action: WaitUntil) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        delay = max(0.0, action.at - self._clock())
+        due = Due(action.generation)
+        self._timer = asyncio.get_running_loop().call_later(delay, self._tell, due)
+
+    def _ask(self, action: AskLogin | AskResume) -> None:
         peer = self.link.peer if self.link is not None else None
-        if peer is not None:
-            self._establish(peer)
-
-    def _ended(self, ended: SessionEnded) -> None:
-        if ended.session and ended.session != self.session:
+        if peer is None:
+            self._tell(NoAnswer("There is no link to ask on.", action.generation))
             return
-        refusal = Refusal(code=ended.code, reason=ended.why)
-        if ended.code in FINAL:
-            self._finish(refusal)
-            return
-        self._lost(refusal)
-        peer = self.link.peer if self.link is not None else None
-        if peer is not None:
-            self._establish(peer)
+        generation = action.generation
+        name = f"agent session {generation}"
+        task = asyncio.get_running_loop().create_task(self._question(action, peer), name=name)
+        self._asks[generation] = task
+        task.add_done_callback(lambda _: self._asks.pop(generation, None))
 
-    # -- opening
-
-    def _establish(self, peer: Peer) -> None:
-        self._cancel()
-        if self.over is None:
-            task = self._open(peer)
-            self._task = asyncio.get_running_loop().create_task(task, name="agent session")
-
-    def _cancel(self) -> None:
-        task, self._task = self._task, None
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-
-    async def _open(self, peer: Peer) -> None:
-        """Until the session stands, the link goes, or it is over for good."""
-        pause = RETRY_SECONDS
-        while not peer.is_closed and self.over is None:
-            wait = pause
-            try:
-                opened = await self._ask(peer)
-            except LinkLostError as error:
-                log.info("workspace.session_repeat", why=error.refusal.reason)
-            except RefusedError as error:
-                refusal = error.refusal
-                if refusal.code in ELSEWHERE and self.link is not None:
-                    self.link.give_up(refusal.reason, refusal.retry_after)
-                    return
-                if refusal.retryable:
-                    log.info("workspace.session_waits", code=refusal.code, why=refusal.reason)
-                    wait = refusal.retry_after or pause
-                elif self.ticket and refusal.code in OVER:
-                    self._lost(refusal)
-                    wait = 0.0
-                else:
-                    self._finish(refusal)
-                    return
+    async def _question(self, action: AskLogin | AskResume, peer: Peer) -> None:
+        """Ask, and tell the machine the answer. When the link goes, the machine hears that from the link."""
+        try:
+            if isinstance(action, AskResume):
+                opened = await self._resume(action, peer)
             else:
-                self._opened(opened)
-                return
-            pause = min(RETRY_CAP, pause * 2)
-            await asyncio.sleep(wait)
+                opened = await self._login(action, peer)
+        except LinkLostError as error:
+            self._tell(NoAnswer(error.refusal.reason, action.generation))
+        except RefusedError as error:
+            self._tell(Refused(error.refusal, action.generation))
+        else:
+            self._tell(Opened(opened, action.generation))
 
-    async def _ask(self, peer: Peer) -> SessionOpened:
-        if self.ticket:
-            resume = AgentResume(ticket=self.ticket, last_seq=self.last_seq)
-            key = uuid.uuid4().hex  # resuming twice changes nothing
-            return await peer.request("agent.resume", resume, SessionOpened, key=key, timeout=ANSWER_SECONDS)
-        return await self._login(peer)
+    async def _resume(self, action: AskResume, peer: Peer) -> SessionOpened:
+        request = AgentResume(ticket=action.ticket, last_seq=action.last_seq, restore=self.restore)
+        key = uuid.uuid4().hex  # resuming twice changes nothing
+        return await peer.request("agent.resume", request, SessionOpened, key=key, timeout=ANSWER_SECONDS)
 
-    async def _login(self, peer: Peer) -> SessionOpened:
-        """With the same key until there is an answer: a login whose answer was lost could stand in the way of a new
-        one."""
-        while True:
-            repeated, self._login_key = self._login_key != "", self._login_key or uuid.uuid4().hex
-            key, login = self._login_key, AgentLogin(place=self.place, media=self.wanted)
-            try:
-                return await peer.request(
-                    "agent.login", login, SessionOpened, key=key, timeout=ANSWER_SECONDS
-                )
-            except RefusedError as error:
-                if error.refusal.retryable:
-                    raise
-                self._login_key = ""
-                if not (repeated and error.refusal.code == "session.closed"):
-                    raise
-                # It was carried out, and its session is over by now: log in anew.
-
-    def _opened(self, opened: SessionOpened) -> None:
-        snapshot = opened.snapshot
-        if self.confirmed and opened.session == self.session and snapshot.as_of < self._floor:
-            return
-        self.session, self.ticket = opened.session, opened.ticket
-        self._login_key = ""
-        self.restore_timeout = opened.restore_timeout
-        self.place = snapshot.place
-        self.epoch = max(self.epoch, snapshot.epoch)
-        self._floor = snapshot.as_of
-        self.last_seq = snapshot.as_of
-        self.wanted = snapshot.media
-        self.confirmed = True
-        if self.link is not None:
-            self.link.proven()
-        log.info(
-            "workspace.session", session=opened.session, epoch=snapshot.epoch, why="confirmed by the core"
+    async def _login(self, action: AskLogin, peer: Peer) -> SessionOpened:
+        request = AgentLogin(
+            place=self.view.place,
+            media=self.wanted,
+            workspace=self._installation,
+            restore=self.restore,
         )
-        self._user.session_opened(opened)
-
-    def _lost(self, refusal: Refusal) -> None:
-        log.warning("workspace.session_lost", session=self.session, code=refusal.code, why=refusal.reason)
-        self.session = self.ticket = ""
-        self.last_seq = self._floor = 0
-        self._away(refusal.reason)
-        self._user.session_lost(refusal.reason)
-
-    def _finish(self, refusal: Refusal) -> None:
-        log.warning("workspace.session_over", session=self.session, code=refusal.code, why=refusal.reason)
-        self.over = refusal
-        self.confirmed = False
-        self._user.session_over(refusal)
+        return await peer.request(
+            "agent.login", request, SessionOpened, key=action.key, timeout=ANSWER_SECONDS
+        )

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import structlog
+
 from stayline.link.bootstrap import Bootstrap
-from stayline.link.tokens import VERIFY_KEY
+from stayline.link.tokens import VERIFY_KEY, TokenVerifier
+
+log = structlog.get_logger(__name__)
 
 
 class ServerAddress(NamedTuple):
@@ -51,6 +55,16 @@ class EngineSettings:
     setups: int = 2
     workspace_id: str = ""
     monotonic: Callable[[], float] = time.monotonic
+
+    def verifier(self) -> TokenVerifier | None:
+        """What checks statements of mastership; None: none is believed."""
+        if self.verify is None:
+            return None
+        try:
+            return TokenVerifier(self.verify.read_bytes())
+        except (OSError, ValueError) as error:
+            log.error("workspace.verify", file=str(self.verify), why=f"No statement is believed: {error}")
+            return None
 
     @classmethod
     def from_bootstrap(

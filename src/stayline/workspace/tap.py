@@ -6,20 +6,18 @@ import msgspec
 
 from stayline.domain.errors import Refusal
 from stayline.link.peer import Peer
-from stayline.workspace.links import LinkUser
+from stayline.link.standby_link import LinkUser
 
 
 class Tap:
-    """A :class:`~stayline.workspace.links.LinkUser`. ``epoch`` is told the epoch of every server met,
-    ``changed`` that what is shown of the link may be another."""
+    """A :class:`~stayline.link.standby_link.LinkUser`. ``changed`` is told that what is shown of the link may be
+    another."""
 
-    def __init__(self, user: LinkUser, changed: Callable[[], None], epoch: Callable[[int], None]) -> None:
+    def __init__(self, user: LinkUser, changed: Callable[[], None]) -> None:
         self._user = user
-        self._epoch = epoch
         self._changed = changed
 
     def link_up(self, peer: Peer) -> None:
-        self._epoch(peer.hello.epoch)
         self._user.link_up(peer)
         self._changed()
 

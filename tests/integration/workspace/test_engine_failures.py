@@ -367,6 +367,7 @@ def test_a_restart_of_the_process_keeps_session_draft_outbox_and_actions(tmp_pat
         again = world.engine()
         assert await again.restore()
         await until(lambda: all_up(again), "restored")
+        await until(lambda: card_of(again, number).chat_up, "joined again")
         assert world.core.sessions["agent01"] == session
         await until(lambda: card_of(again, number).unsent == 0, "acknowledged")
         card = card_of(again, number)
