@@ -233,6 +233,7 @@ class StandbyLink:
                 handler,
                 self._tls,
                 connect_timeout=node.open_timeout,
+                hello_timeout=node.open_timeout,
                 on_wait=held,
             )
         except StaylineError as error:
