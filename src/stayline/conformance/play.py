@@ -178,11 +178,10 @@ class Player:
 
     async def _restart(self, action: actions.Restart) -> None:
         for _ in range(action.times):
-            await self._session()
             await self._client.stop()
             self._started_at = self._record.now
             await self._client.start()
-        await self._session()
+            await self._session()
 
     async def _session(self) -> None:
         """Wait until the client, as started last, has got a session. Raises RefusedError when it gets none."""
