@@ -118,7 +118,9 @@ class Centre:
         return [
             server.name
             for server in self.servers.values()
-            if active is None or not server.cluster or {server.name, server.cluster, server.site} & set(active)
+            if active is None
+            or not server.cluster
+            or {server.name, server.cluster, server.site} & set(active)
         ]
 
     # -- objects
