@@ -70,9 +70,11 @@ class Desk:
 
 
 class Client(Protocol):
-    """A client under test, for one case. ``abilities``: what only some clients can be told to do."""
+    """A client under test, for one case. ``abilities``: what only some clients can be told to do. ``takes_time``: its
+    start is over only with the first sign of it, a connection or a status line."""
 
     abilities: frozenset[str]
+    takes_time: bool
 
     async def start(self) -> None:
         """Start it; it logs in by itself. Raises RefusedError when it cannot be started."""
@@ -91,6 +93,7 @@ class CommandClient:
     """A client of its own process: any command."""
 
     abilities: frozenset[str] = frozenset()
+    takes_time = True
 
     def __init__(self, command: str, desk: Desk) -> None:
         self._words = shlex.split(command)

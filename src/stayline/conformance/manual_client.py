@@ -10,6 +10,7 @@ class ManualClient:
     """Says what is to be done, and waits until it can be seen to have been done."""
 
     abilities: frozenset[str] = frozenset()
+    takes_time = False
 
     def __init__(self, desk: Desk, say: Callable[[str], None]) -> None:
         self._desk = desk

@@ -29,6 +29,9 @@ LOOK_SECONDS = 0.02
 SLACK_SECONDS = 0.4
 """By how much a time may be off: real sockets, a busy machine."""
 
+TELL_SECONDS = 2.0
+"""Within which a client that has started tells its status, if it ever does."""
+
 SESSION_SECONDS = 10.0
 """Within which a restarted client must get a session."""
 
@@ -170,8 +173,22 @@ class Player:
         return ""
 
     async def _start(self, action: actions.Start) -> None:
-        self._started_at = self._record.now
+        self._started_at = began = self._record.now
         await self._client.start()
+        if self._client.takes_time:
+            await self._until(lambda: self._signs(began), SESSION_SECONDS)
+
+    def _signs(self, since: float) -> bool:
+        return bool(self._record.after(since, Seen.PROBE, Seen.ATTEMPT, Seen.STATUS))
+
+    async def _until(self, true: Callable[[], bool], timeout: float) -> bool:
+        """Wait until something is true, at most so many seconds; whether it is."""
+        deadline = self._record.now + timeout
+        while not true():
+            if self._record.now > deadline:
+                return False
+            await self._more(LOOK_SECONDS)
+        return True
 
     async def _stop(self, action: actions.StopClient) -> None:
         await self._client.stop()
@@ -179,17 +196,17 @@ class Player:
     async def _restart(self, action: actions.Restart) -> None:
         for _ in range(action.times):
             await self._client.stop()
-            self._started_at = self._record.now
-            await self._client.start()
+            await self._start(actions.Start())
             await self._session()
 
     async def _session(self) -> None:
         """Wait until the client, as started last, has got a session. Raises RefusedError when it gets none."""
-        deadline = self._record.now + self._patience
-        while not any(self._opens_session(one) for one in self._record.after(self._started_at, Seen.ANSWER)):
-            if self._record.now > deadline:
-                raise refuse("conformance.story", f"No session within {self._patience:g} s of a start.")
-            await self._more(LOOK_SECONDS)
+        began = self._started_at
+        if not await self._until(lambda: self._has_session(began), self._patience):
+            raise refuse("conformance.story", f"No session within {self._patience:g} s of a start.")
+
+    def _has_session(self, since: float) -> bool:
+        return any(self._opens_session(one) for one in self._record.after(since, Seen.ANSWER))
 
     def _opens_session(self, answer: Happening) -> bool:
         return answer.get("method") in ("agent.login", "agent.resume") and not answer.get("code")
@@ -262,10 +279,7 @@ class Player:
 
     async def _tells(self) -> bool:
         """Whether the client tells its status at all; it may take a moment to begin."""
-        deadline = self._record.now + SESSION_SECONDS / 5
-        while last_status(self._record) is None and self._record.now < deadline:
-            await self._more(LOOK_SECONDS)
-        return last_status(self._record) is not None
+        return await self._until(lambda: last_status(self._record) is not None, TELL_SECONDS)
 
     async def _more(self, timeout: float) -> None:
         """Until something more is seen, or so many seconds."""

@@ -36,6 +36,7 @@ class SelfClient:
     """One engine at a time. The wall clock of its machine can be moved on, as after a sleep."""
 
     abilities: frozenset[str] = frozenset({WAKE_UP})
+    takes_time = False
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
