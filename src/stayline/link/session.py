@@ -283,6 +283,9 @@ def _back(view: SessionView, event: Back, now: float, random: Random) -> Result:
         return _take(view, event.opened, now, actions)
     if event.code in OVER and view.ticket:
         view, actions = _lose(view, event.reason, event.code, now, actions)
+    elif view.confirmed:
+        actions.append(NotConfirmed(event.reason or "The core was replaced."))
+        view = replace(view, away_since=now)
     return _ask(view, actions)
 
 
