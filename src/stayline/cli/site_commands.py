@@ -19,6 +19,7 @@ from stayline.link.messages.control import (
     CentreStatus,
     DatabaseRole,
     DatabaseStatus,
+    Report,
     SiteStatus,
     StepProgress,
     StepState,
@@ -93,7 +94,7 @@ def _show_site(site: SiteStatus, found: CentreStatus, console: Console) -> None:
     if site.host.database is not None:
         console.print(f"  {_database(site.host.database)}")
     table = Table(box=None, padding=(0, 1, 0, 1), header_style="dim", expand=True)
-    for column in ("application", "pid", "state", "role", "term", "listens", "clients", "waiting", "set-up"):
+    for column in ("application", "pid", "state", "role", "term", "listens", "clients"):
         table.add_column(column, no_wrap=True)
     table.add_column("why", style="dim", no_wrap=True, overflow="ellipsis", ratio=1)
     for process in site.host.processes:
@@ -106,11 +107,16 @@ def _show_site(site: SiteStatus, found: CentreStatus, console: Console) -> None:
             "" if report is None or not report.term else str(report.term),
             "" if report is None else "yes" if report.listening else "no",
             "" if report is None or not report.clients else str(report.clients),
-            "" if report is None or not report.waiting else str(report.waiting),
-            "" if report is None else setup_cost(report.setup_seconds),
-            process.exit if report is None else report.why,
+            process.exit if report is None else _why(report),
         )
     console.print(table)
+
+
+def _why(report: Report) -> str:
+    """Who waits at its door and what a set-up costs it, where there is something to say, then its own reason."""
+    waiting = f"{report.waiting} wait" if report.waiting else ""
+    cost = f"set-up {setup_cost(report.setup_seconds)}" if report.setup_seconds else ""
+    return "; ".join(part for part in (waiting, cost, report.why) if part)
 
 
 def setup_cost(seconds: float) -> str:

@@ -32,6 +32,7 @@ from stayline.link.messages.envelope import Hello, Identity, Role
 from stayline.link.peer import BaseHandler, Peer, Request, unknown_method
 from stayline.link.tokens import TokenVerifier
 from stayline.link.transport import Endpoint
+from stayline.servers.borrowed_copy import borrow_copy
 from stayline.servers.logs import start_logging
 from stayline.servers.persons import not_admitted
 
@@ -93,11 +94,12 @@ class ServerProcess:
         self.random = random.Random()
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger("stayline.server")
         self.stopping = asyncio.Event()
+        self._copy_path = Path(self.bootstrap.state) / "cache" / f"{name}.json"
         self.configuration = ConfigurationClient(
             configuration_endpoints(self.bootstrap),
             self.hello,
             self.tls,
-            Path(self.bootstrap.state) / "cache" / f"{name}.json",
+            self._copy_path,
         )
         self.commands: dict[str, Callable[[Request], object]] = {}
         """What the host agent may ask of this server: method -> answer. It raises RefusedError to refuse."""
@@ -243,6 +245,7 @@ class ServerProcess:
 
     async def _configured(self) -> bool:
         """Wait for a configuration, for ever if need be; False when stopped meanwhile."""
+        await asyncio.to_thread(borrow_copy, self._copy_path)
         stopped = asyncio.create_task(self.stopping.wait())
         try:
             while not self.stopping.is_set():

@@ -32,7 +32,7 @@ def planned_drain(order: Drain, seen: Mapping[str, Seen]) -> tuple[str, Drain]:
             "drain.kind",
             f"{process.application} is a {process.app_type}: only proxies can be emptied.",
             field="application",
-            fix="Its pair takes over when it is stopped.",
+            fix="Stop it: the others of its kind take over.",
         )
     if not 0 <= order.window <= LONGEST_WINDOW:
         raise refuse(
