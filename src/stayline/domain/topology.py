@@ -65,6 +65,9 @@ class Configuration:
             {(o.type, o.name): o for o in objects}
         )
         self.revision = revision
+        # Worked out when first asked for: there are tens of thousands of persons, and lookups with every client.
+        self._by_kind: dict[str, list[ConfigObject]] = {}
+        self._groups_of: dict[str, list[ConfigObject]] | None = None
 
     # -- looking up --------------------------------------------------------------------------------
 
@@ -90,7 +93,11 @@ class Configuration:
 
     def all(self, type: ObjectType | str) -> list[ConfigObject]:
         """All objects of a kind, sorted by name."""
-        return sorted((o for o in self._objects.values() if o.type == type), key=lambda o: o.name)
+        found = self._by_kind.get(type)
+        if found is None:
+            found = sorted((o for o in self._objects.values() if o.type == type), key=lambda o: o.name)
+            self._by_kind[type] = found
+        return list(found)
 
     def application(self, name: str) -> ConfigObject:
         """The Application; refused ``config.unknown_object`` when there is none."""
@@ -243,7 +250,13 @@ class Configuration:
 
     def groups_of(self, person: str) -> list[ConfigObject]:
         """Enabled Agent Groups of a person, sorted by name."""
-        return [g for g in self.all(ObjectType.AGENT_GROUP) if g.enabled and person in g.members]
+        if self._groups_of is None:
+            groups: dict[str, list[ConfigObject]] = {}
+            for group in self.all(ObjectType.AGENT_GROUP):
+                for member in dict.fromkeys(group.members) if group.enabled else ():
+                    groups.setdefault(member, []).append(group)
+            self._groups_of = groups
+        return list(self._groups_of.get(person, ()))
 
     def hierarchy(self, application: str, person: str = "") -> list[ConfigObject]:
         """The objects that may supply a Workspace option, weakest first."""

@@ -59,6 +59,11 @@ class Model:
             by_media[media] = by_media.get(media, 0) + 1
         return Holding(by_media, sum(by_media.values()))
 
+    @property
+    def is_anything_queued(self) -> bool:
+        """Whether anything waits in a queue."""
+        return bool(self._queued)
+
     def queued(self) -> Iterable[Interaction]:
         """All that wait in queues."""
         return [self.interactions[id] for id in self._queued]

@@ -67,7 +67,8 @@ class Router:
     def _route(self) -> None:
         self._kicked = False
         room = MAX_OFFERS_AT_ONCE - len(self._offering)
-        if self._stopped or room <= 0:
+        if self._stopped or room <= 0 or not self._ledger.model.is_anything_queued:
+            # Nothing waits, and thousands of agents may be coming back: nobody looks at all of them for each of them.
             return
         # Candidates first: with nobody free, a long line costs nothing.
         candidates = self._candidates()
