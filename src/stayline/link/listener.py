@@ -88,7 +88,7 @@ class Listener:
         self.peers: set[Peer] = set()
         self.openings: set[Wire] = set()
         self.waiting: set[Arrival] = set()
-        self.abandoned = 0
+        self._abandoned = 0
         self._acceptor: Acceptor | None = None
         self._starting: set[asyncio.Task[None]] = set()
 
@@ -96,6 +96,11 @@ class Listener:
     def is_open(self) -> bool:
         """Whether the port accepts connections."""
         return self._acceptor is not None and self._acceptor.is_open
+
+    @property
+    def abandoned(self) -> int:
+        """Connections whose client had left before TLS, since the start: they cost nothing."""
+        return self._abandoned + (self._acceptor.abandoned if self._acceptor is not None else 0)
 
     def bound_handshakes(self, handshakes: int) -> None:
         """Allow that many TLS handshakes at a time from now on."""
@@ -126,7 +131,7 @@ class Listener:
         acceptor, self._acceptor = self._acceptor, None
         if acceptor is not None:
             acceptor.close()
-            self.abandoned += acceptor.abandoned
+            self._abandoned += acceptor.abandoned
         if not drop:
             return
         for wire in list(self.openings):
@@ -145,7 +150,7 @@ class Listener:
         acceptor, self._acceptor = self._acceptor, None
         if acceptor is not None:
             acceptor.close()
-            self.abandoned += acceptor.abandoned
+            self._abandoned += acceptor.abandoned
         for wire in list(self.openings):
             wire.abort(why)
         for peer in [*self.peers, *(arrival.peer for arrival in self.waiting)]:

@@ -80,8 +80,10 @@ def test_who_left_while_nobody_accepted_is_dropped_before_tls(
             blocking.close()
             peer = await task
             assert await peer.request("add", Number(1), Number) == Number(2)
-            assert acceptor.abandoned == 3
+            assert listener.abandoned == 3
             await peer.close()
+            await listener.close(drop=True)
+            assert listener.abandoned == 3
 
     runner(scenario())
 
