@@ -10,7 +10,7 @@ from stayline.domain.errors import RefusedError
 from stayline.domain.objects import ConfigObject, ObjectType
 from stayline.link.authority import tls_files
 from stayline.link.configuration import ConfigurationClient
-from stayline.link.messages.configuration import LoggedIn, Operation, OperationKind, Renew
+from stayline.link.messages.configuration import Changes, LoggedIn, Operation, OperationKind, Read, Renew
 from stayline.link.messages.envelope import Hello
 from stayline.link.peer import BaseHandler
 from stayline.link.transport import Endpoint, connect
@@ -122,5 +122,28 @@ def test_a_token_is_renewed_over_a_live_link_and_not_for_a_deleted_person(
                 assert "any more" in caught.value.refusal.reason
             for client in (admin, agent):
                 await client.stop()
+
+    asyncio.run(play())
+
+
+def test_reads_and_renewals_do_not_wait_behind_password_checks(database: Database, tmp_path: Path) -> None:
+    async def play() -> None:
+        desk = Desk(tmp_path, database.dsn)
+        await desk.provision()
+        async with desk.server("A"):
+            gate = desk.client(token="")
+            agent = desk.client(token=(await gate.login("agent01", "stayline")).token)
+            await agent.start()
+            assert agent.peer is not None
+            users = [f"agent{n:02}" for n in range(1, 13)] * 5
+            logins = [asyncio.create_task(gate.login(user, "stayline")) for user in users]
+            await asyncio.wait(logins, return_when=asyncio.FIRST_COMPLETED)
+            assert (await agent.peer.request("config.read", Read(), Changes)).full
+            assert (await agent.renew()).identity.user == "agent01"
+            assert not all(task.done() for task in logins), (
+                "the checks were over before the others were asked"
+            )
+            assert {(await task).identity.user for task in logins} == set(users)
+            await agent.stop()
 
     asyncio.run(play())
