@@ -67,7 +67,7 @@ class PairedLink(LoneLink):
 
     def others(self) -> list[Node]:
         """The servers that may be used now."""
-        return [node for pool in self.view.assignment.pools for node in pool.nodes]
+        return list(self.view.assignment.nodes)
 
     async def stop(self) -> None:
         """Close the link and end every task of it."""

@@ -59,8 +59,7 @@ class Assignment:
     """Which pool may be used; None: none at all, and ``refusal`` says why.
 
     ``wanted`` is the site that was asked for (empty: none). ``move_range``: upper bound in seconds of the random wait
-    at a change of site. ``mover`` is who moves the agent here, for people. ``others``: further pools, to be tried after
-    ``pool``.
+    at a change of site. ``mover`` is who moves the agent here, for people.
     """
 
     wanted: str = ""
@@ -68,26 +67,16 @@ class Assignment:
     refusal: str = ""
     move_range: float = 5.0
     mover: str = "The configuration"
-    others: tuple[Pool, ...] = ()
 
     @property
-    def pools(self) -> tuple[Pool, ...]:
-        """All pools that may be used, in order."""
-        return (self.pool, *self.others) if self.pool is not None else ()
+    def cluster(self) -> str:
+        """Name of the cluster that may be used (empty: none)."""
+        return self.pool.cluster if self.pool is not None else ""
 
     @property
-    def clusters(self) -> tuple[str, ...]:
-        """Names of the clusters that may be used, in order."""
-        return tuple(pool.cluster for pool in self.pools)
-
-    @property
-    def nodes(self) -> frozenset[Node]:
-        """All nodes that may be used."""
-        return frozenset(node for pool in self.pools for node in pool.nodes)
-
-    def pool_of(self, node: Node) -> Pool | None:
-        """The pool of the cluster that ``node`` belongs to."""
-        return next((pool for pool in self.pools if pool.cluster == node.cluster), None)
+    def nodes(self) -> tuple[Node, ...]:
+        """The servers that may be used, as listed."""
+        return self.pool.nodes if self.pool is not None else ()
 
 
 def shuffled(nodes: list[Node], random: Random) -> list[Node]:
@@ -108,7 +97,7 @@ def refreshed(
     todo: tuple[Node, ...], new: Assignment, current: Node | None, random: Random
 ) -> tuple[Node, ...]:
     """What is left of a round after the pool changed: known ones keep their order, new ones come after them."""
-    by_name = {node.application: node for pool in new.pools for node in pool.nodes}
+    by_name = {node.application: node for node in new.nodes}
     kept = [by_name[node.application] for node in todo if node.application in by_name]
     names = {node.application for node in kept} | ({current.application} if current else set())
     added = [node for name, node in by_name.items() if name not in names]

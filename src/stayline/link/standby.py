@@ -108,11 +108,11 @@ def _reassign(view: StandbyView, event: Assigned, now: float, random: Random) ->
     if not new.nodes:
         actions: list[Action] = [Disconnect(_refusal(new))] if open_ else []
         return _block(moved, now, actions)
-    if open_ and view.node is not None and view.node.cluster in new.clusters:
+    if open_ and view.node is not None and view.node.cluster == new.cluster:
         moved = replace(moved, todo=refreshed(view.todo, new, view.node, random))
         return _reread(moved, now, random)
-    if view.state is State.WAITING and new.clusters == old.clusters:
-        if view.rounds and new.nodes != old.nodes:
+    if view.state is State.WAITING and new.cluster == old.cluster:
+        if view.rounds and set(new.nodes) != set(old.nodes):
             # The pool failed as it was; as it is now it has not been tried.
             return new_round(moved, now, random)
         return replace(moved, todo=refreshed(view.todo, new, view.node, random) if view.todo else ()), []
@@ -150,7 +150,7 @@ def _is_removed(view: StandbyView) -> bool:
 
 def _move(view: StandbyView, at: float | None, old: Assignment, now: float, random: Random) -> Result:
     """Another cluster: leave at once, come back spread over time, with a new random list."""
-    target = view.assignment.wanted or view.assignment.clusters[0]
+    target = view.assignment.wanted or view.assignment.cluster
     source = (view.node.site if view.node else "") or old.wanted or "no site"
     why = f"{view.assignment.mover} moved this agent from {source} to {target}."
     actions: list[Action] = []
@@ -181,8 +181,8 @@ def _block(view: StandbyView, now: float, actions: list[Action]) -> Result:
 def _refusal(assignment: Assignment) -> str:
     if assignment.refusal:
         return assignment.refusal
-    names = ", ".join(assignment.clusters)
-    return f"No server of this type is in {names}." if names else "No cluster is assigned."
+    cluster = assignment.cluster
+    return f"No server of this type is in {cluster}." if cluster else "No cluster is assigned."
 
 
 # -- waiting
@@ -240,7 +240,7 @@ def _opened(view: StandbyView, event: Opened, now: float, random: Random) -> Res
 
 
 def _failed(view: StandbyView, event: Failed, now: float, random: Random) -> Result:
-    pool = view.assignment.pool_of(view.node) if view.node is not None else None
+    pool = view.assignment.pool
     pause = pool.backup_delay if pool is not None and view.backup_next else 0.0
     view = replace(_blamed(view, event.why, event.retry_after, now), backup_next=False)
     if pause > 0 and any(is_ready(view, node, now) for node in view.todo):
@@ -301,7 +301,7 @@ def _lost(view: StandbyView, event: Lost, now: float, random: Random) -> Result:
     if event.retry_after is not None or not is_ready(view, node, now):
         # The server said good-bye and when to come back: it is left alone until then.
         return next_server(replace(view, todo=tuple(others)), now, random)
-    pool = view.assignment.pool_of(node)
+    pool = view.assignment.pool
     spread = pool.reconnect_range if pool is not None else 0.0
     if spread <= 0:
         # No random wait is wanted, and the one just lost is the least likely to answer at once.
@@ -314,14 +314,10 @@ def _lost(view: StandbyView, event: Lost, now: float, random: Random) -> Result:
 
 def _choices(view: StandbyView, node: Node, now: float, random: Random) -> tuple[list[Node], list[Node]]:
     """The other servers in the order in which to try them, and the same one as it is configured now."""
-    others: list[Node] = []
-    again: list[Node] = []
-    pools = sorted(view.assignment.pools, key=lambda pool: pool.cluster != node.cluster)
-    for pool in pools:
-        ready = [other for other in pool.nodes if is_ready(view, other, now)]
-        others += ordered(pool, [other for other in ready if other.application != node.application], random)
-        again += [other for other in pool.nodes if other.application == node.application]
-    return others, again
+    pool, nodes = view.assignment.pool, view.assignment.nodes
+    others = [o for o in nodes if o.application != node.application and is_ready(view, o, now)]
+    again = [o for o in nodes if o.application == node.application]
+    return (ordered(pool, others, random) if pool is not None else []), again
 
 
 def _blamed(view: StandbyView, why: str, retry_after: float | None, now: float) -> StandbyView:

@@ -81,9 +81,9 @@ Result = tuple[StandbyView, list[Action]]
 
 def new_round(view: StandbyView, now: float, random: Random) -> Result:
     """A new list, in its order, without those that asked for more time."""
-    todo: list[Node] = []
-    for pool in view.assignment.pools:
-        todo += ordered(pool, [node for node in pool.nodes if is_ready(view, node, now)], random)
+    pool = view.assignment.pool
+    ready = [node for node in view.assignment.nodes if is_ready(view, node, now)]
+    todo = ordered(pool, ready, random) if pool is not None else []
     return next_server(replace(view, todo=tuple(todo), backup_next=False), now, random)
 
 
@@ -107,14 +107,11 @@ def next_server(view: StandbyView, now: float, random: Random) -> Result:
 
 def _retry_at(view: StandbyView, now: float, random: Random) -> float:
     """When the first server may be asked again; a time that a server named outranks our own delay."""
-    times = []
-    for pool in view.assignment.pools:
-        delays = pool.retry_delays or (0.0,)
-        delay = delays[min(view.rounds, len(delays) - 1)] * (0.5 + 0.5 * random())
-        for node in pool.nodes:
-            asked = view.not_before.get(node.application, 0.0)
-            times.append(asked if asked > now else now + delay)
-    return max(min(times), now + LEAST_PAUSE)
+    pool = view.assignment.pool
+    delays = (pool.retry_delays if pool is not None else ()) or (0.0,)
+    ours = now + delays[min(view.rounds, len(delays) - 1)] * (0.5 + 0.5 * random())
+    asked = [view.not_before.get(node.application, 0.0) for node in view.assignment.nodes]
+    return max(min((at if at > now else ours for at in asked), default=ours), now + LEAST_PAUSE)
 
 
 def wait_until(view: StandbyView, at: float) -> Result:

@@ -49,13 +49,8 @@ pools = st.builds(
     SECONDS,
 )
 assignments = st.builds(
-    lambda found, move: Assignment(
-        wanted=found[0].site if len(found) == 1 else "",
-        pool=found[0] if found else None,
-        others=found[1:],
-        move_range=move,
-    ),
-    st.lists(pools, max_size=2, unique_by=lambda pool: pool.cluster).map(tuple),
+    lambda found, move: Assignment(wanted=found.site if found else "", pool=found, move_range=move),
+    st.none() | pools,
     SECONDS,
 )
 happenings = st.one_of(

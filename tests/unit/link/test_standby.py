@@ -52,9 +52,10 @@ def pool(
     return Pool(cluster=f"Cluster {site}", site=site, nodes=nodes, retry_delays=retry, reconnect_range=spread)
 
 
-def assigned(*pools: Pool, wanted: str = "Site_A", move: float = 5.0, refusal: str = "") -> Assigned:
-    first = pools[0] if pools else None
-    return Assigned(Assignment(wanted=wanted, pool=first, others=pools[1:], move_range=move, refusal=refusal))
+def assigned(
+    pool: Pool | None = None, *, wanted: str = "Site_A", move: float = 5.0, refusal: str = ""
+) -> Assigned:
+    return Assigned(Assignment(wanted=wanted, pool=pool, move_range=move, refusal=refusal))
 
 
 class Machine:
@@ -104,8 +105,8 @@ class Machine:
         self.feed(Due(self.view.generation))
 
 
-def up(machine: Machine, *pools: Pool, seconds: float = 60.0) -> str:
-    machine.feed(assigned(*pools))
+def up(machine: Machine, pool: Pool, seconds: float = 60.0) -> str:
+    machine.feed(assigned(pool))
     name = machine.tried()
     machine.open(seconds=seconds)
     return name
@@ -382,20 +383,9 @@ def test_a_cluster_without_servers_of_the_type_is_an_error() -> None:
     assert "Cluster Site_A" in machine.view.why
 
 
-def test_unset_takes_the_clusters_in_their_order_whatever_their_tag() -> None:
-    machine = Machine()
-    machine.feed(assigned(pool("Site_B", 2), pool("Site_A", 2), wanted=""))
-    tried = []
-    for _ in range(4):
-        tried.append(machine.tried())
-        machine.fail()
-    assert [name[9] for name in tried] == ["B", "B", "A", "A"]
-    assert machine.view.state is State.WAITING
-
-
 def test_setting_the_site_where_one_is_already_moves_nobody() -> None:
     machine = Machine()
-    machine.feed(assigned(pool("Site_A"), pool("Site_B"), wanted=""))
+    machine.feed(assigned(pool("Site_A"), wanted=""))
     machine.open()
     assert machine.feed(assigned(pool("Site_A"), wanted="Site_A")) == []
     assert machine.view.state is State.UP
