@@ -81,7 +81,8 @@ def _session_state(view: SessionView) -> SessionState:
         return SessionState.CONFIRMED
     if view.session:
         return SessionState.RESTRICTED
-    return SessionState.NONE if view.state is State.OFFLINE else SessionState.OPENING
+    # Who has said where he works wants a session, also while there is no server to ask for one.
+    return SessionState.OPENING if view.place else SessionState.NONE
 
 
 class Standing:
