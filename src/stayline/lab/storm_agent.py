@@ -7,7 +7,7 @@ besides (pages, interactions, files) costs a server nothing, and would cost this
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 import msgspec
 
@@ -22,6 +22,7 @@ from stayline.link.messages.envelope import Hello
 from stayline.link.messages.interaction import Gone, InteractionView, MediaState, SessionOpened
 from stayline.link.peer import Peer
 from stayline.link.plan import Link, Plan
+from stayline.link.session import SessionView
 from stayline.link.standby_link import LinkUser
 from stayline.link.tokens import TokenVerifier
 from stayline.workspace.conductor import Conductor
@@ -95,7 +96,7 @@ class StormAgent:
         """Connect: as a Workspace that starts, with the session that it has kept."""
         users: dict[Link, LinkUser] = {Link.INTERACTION: self._session, Link.CONTACT: _ContactUser()}
         self._conductor = _CountingConductor(self, users, self._tls, self._crowd, self._random)
-        self._session.link = cast(Any, self._conductor.links[Link.INTERACTION])
+        self._session.link = self._conductor.links[Link.INTERACTION]
         self.planned(plan, current)
 
     def planned(self, plan: Plan, current: bool) -> None:
@@ -143,6 +144,12 @@ class StormAgent:
             self._crowd.turned(self)
             self._turned.set()
 
+    def keep_ticket(self) -> None:
+        """What the next hello carries, and what goes on when the original's constants are played."""
+        view, account = self._session.view, self.account
+        account.session, account.ticket = view.session, view.ticket
+        account.last_seq, account.epoch = view.last_seq, max(account.epoch, view.epoch)
+
     def session_lost(self) -> None:
         """The core has ended the session."""
         self._crowd.counts.sessions_lost += 1
@@ -151,7 +158,7 @@ class StormAgent:
     def look(self, now: float) -> None:
         """Count whether a waiting agent knows until when. (The original never says.)"""
         if self._conductor is not None and not self.whole:
-            self._conductor.look(self.account.user, now)
+            self._conductor.look(self.account.user, self._session.view, now)
 
 
 class _CountingConductor(Conductor):
@@ -184,9 +191,9 @@ class _CountingConductor(Conductor):
         super()._step(event)
         self._ledger.take(before, event, self.view, time.time(), self._crowd.counts)
 
-    def look(self, who: str, now: float) -> None:
-        """Count whether each link that is waited for knows until when."""
-        self._ledger.look(self.view, who, now, self._crowd.counts)
+    def look(self, who: str, session: SessionView, now: float) -> None:
+        """Count whether each link that is waited for knows until when, and the session where the link stands."""
+        self._ledger.look(self.view, session, who, now, self._crowd.counts)
 
 
 class _SessionUser:
@@ -196,24 +203,20 @@ class _SessionUser:
         self._agent = agent
 
     def session_opened(self, opened: SessionOpened) -> None:
-        account = self._agent.account
-        account.session, account.ticket = opened.session, opened.ticket
-        account.last_seq = opened.snapshot.as_of
-        account.epoch = max(account.epoch, opened.snapshot.epoch)
+        self._agent.keep_ticket()
         self._agent.changed()
 
     def session_away(self, why: str) -> None:
         self._agent.changed()
 
     def session_lost(self, why: str, code: str) -> None:
-        self._agent.account.ticket = ""
         self._agent.session_lost()
 
     def session_over(self, refusal: Refusal) -> None:
         self._agent.session_lost()
 
     def session_changed(self) -> None:
-        """Waits are read from the view."""
+        self._agent.keep_ticket()
 
     def interaction(self, view: InteractionView) -> None:
         """Nobody is offered anything: no agent of a storm is ready."""

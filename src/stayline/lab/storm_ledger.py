@@ -8,7 +8,10 @@ from collections.abc import Callable
 from stayline.lab.storm_orders import Counts
 from stayline.link.logic import Event, LogicView, OnLink
 from stayline.link.plan import Link
+from stayline.link.session import SessionView
+from stayline.link.session import State as SessionState
 from stayline.link.standby import Failed, Held, Lost, Opened, Proven, State
+from stayline.workspace.session import ANSWER_SECONDS
 
 LINKS = (Link.INTERACTION, Link.CONTACT)
 
@@ -65,20 +68,37 @@ class LinkLedger:
             # The server had the hello, and nobody knows how far it went with it.
             counts.wasted += 1
 
-    def look(self, view: LogicView, who: str, now: float, counts: Counts) -> None:
-        """Count the links that are waited for, and those of them that do not know until when."""
+    def look(self, view: LogicView, session: SessionView, who: str, now: float, counts: Counts) -> None:
+        """Count what is waited for, and what of it is waited for without knowing until when."""
         for link in LINKS:
             known = view.links[link]
-            if known.state in (State.UP, State.STOPPED):
-                continue
-            counts.looks += 1
-            until = known.until
-            if not until and known.state is State.CONNECTING and known.node is not None:
-                until = self._tried_at[link] + known.node.open_timeout + HELLO_SECONDS
-            elif not until and known.state is State.BLOCKED:
-                until = view.site.until
-            if not until:
-                counts.uninformed += 1
-                counts.told = counts.told or f"{who}, {link}: {known.state}, {known.why}"
-            elif now > until + LATE_SECONDS:
-                counts.late += 1
+            if known.state not in (State.UP, State.STOPPED):
+                self._judge(
+                    self._until(view, link), f"{who}, {link}: {known.state}, {known.why}", now, counts
+                )
+        if view.links[Link.INTERACTION].state is State.UP and not session.confirmed:
+            until = _session_until(session)
+            self._judge(until, f"{who}, session: {session.state}, {session.why}", now, counts)
+
+    def _until(self, view: LogicView, link: Link) -> float:
+        """When this wait ends; 0: nobody knows."""
+        known = view.links[link]
+        if known.until:
+            return known.until
+        if known.state is State.CONNECTING and known.node is not None:
+            return self._tried_at[link] + known.node.open_timeout + HELLO_SECONDS
+        return view.site.until if known.state is State.BLOCKED else 0.0
+
+    def _judge(self, until: float, told: str, now: float, counts: Counts) -> None:
+        counts.looks += 1
+        if not until:
+            counts.uninformed += 1
+            counts.told = counts.told or told
+        elif now > until + LATE_SECONDS:
+            counts.late += 1
+
+
+def _session_until(session: SessionView) -> float:
+    if session.state is SessionState.ASKING:
+        return session.since + ANSWER_SECONDS
+    return session.until or session.given_up_at
