@@ -224,11 +224,13 @@ def _woke_idle(view: StandbyView, event: Woke, now: float, random: Random) -> Re
 
 
 def _held(view: StandbyView, event: Held, now: float, random: Random) -> Result:
-    return replace(view, held_until=event.until, why=event.why), []
+    """Shown until the turn has come; what it was that led here is not forgotten over it."""
+    before = view.why_before or view.why
+    return replace(view, held_until=event.until, why=event.why, why_before=before), []
 
 
 def _granted(view: StandbyView, event: Granted, now: float, random: Random) -> Result:
-    return replace(view, held_until=0.0, why=f"Connecting to {view.node_name}."), []
+    return replace(view, held_until=0.0, why=view.why_before or view.why, why_before=""), []
 
 
 def _opened(view: StandbyView, event: Opened, now: float, random: Random) -> Result:

@@ -37,9 +37,9 @@ class StandbyView:
 
     ``todo``: what is left of this round. ``rounds``: failed rounds since the last settled link. ``failures``: failed
     attempts since the last proven one. ``not_before``: when servers that named a time may be asked again.
-    ``held_until``: the attempt waits its turn until then. ``leaving_at``: the open link will be left then. ``idle``:
-    the agent owns nothing. ``woke_at``: when this machine last woke up. ``backup_next``: the next failure is that of
-    the server that was open last, and is followed by the backup delay.
+    ``held_until``: the attempt waits its turn until then, and ``why_before`` is what led to it. ``leaving_at``: the
+    open link will be left then. ``idle``: the agent owns nothing. ``woke_at``: when this machine last woke up.
+    ``backup_next``: the next failure is that of the server that was open last, and the backup delay follows it.
     """
 
     state: State = State.STOPPED
@@ -56,6 +56,7 @@ class StandbyView:
     since: float = 0.0
     next_attempt_at: float = 0.0
     held_until: float = 0.0
+    why_before: str = ""
     leaving_at: float = 0.0
     leaving_why: str = ""
     idle: bool = False
@@ -123,7 +124,9 @@ def wait_until(view: StandbyView, at: float) -> Result:
 
 def closed(view: StandbyView) -> StandbyView:
     """Without anything that is true of an open link or an attempt only."""
-    return replace(view, node=None, proven=False, held_until=0.0, leaving_at=0.0, leaving_why="")
+    return replace(
+        view, node=None, proven=False, held_until=0.0, why_before="", leaving_at=0.0, leaving_why=""
+    )
 
 
 def is_ready(view: StandbyView, node: Node, now: float) -> bool:

@@ -519,7 +519,7 @@ def test_waiting_ones_turn_says_why_and_until_when() -> None:
     assert machine.feed(Held(generation, machine.now + 7.0, "3 others come first")) == []
     assert (machine.view.until, machine.view.why) == (machine.now + 7.0, "3 others come first")
     assert machine.feed(Granted(generation)) == []
-    assert machine.view.until == 0.0
+    assert (machine.view.until, machine.view.why) == (0.0, "First connection."), "no flicker of the reason"
     machine.feed(Opened(generation))
     assert machine.view.state is State.UP
 
