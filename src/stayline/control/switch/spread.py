@@ -47,16 +47,17 @@ def setup_seconds(status: HostStatus | None) -> float:
 
 
 def spread_window(agents: int, before: float, target: HostStatus) -> Spread:
-    """For ``agents`` who come from a site whose set-ups cost ``before`` seconds (0: not known) to ``target``."""
+    """For ``agents`` who come from a site whose set-ups cost ``before`` seconds (0: not known) to ``target``.
+
+    Every proxy that runs and is not being emptied counts: the step before has seen its port open, which its last report
+    may not say yet.
+    """
     measured = max(before, setup_seconds(target))
     cost = measured or DEFAULT_SECONDS
     taking = [
         found
         for found in _proxies(target)
-        if found.state is ProcessState.RUNNING
-        and found.report is not None
-        and found.report.listening
-        and not found.report.draining
+        if found.state is ProcessState.RUNNING and (found.report is None or not found.report.draining)
     ]
     count = max(1, len(taking))
     seconds = min(max(spread_seconds(agents, cost, count), LEAST_SECONDS), MOST_SECONDS)

@@ -1,5 +1,6 @@
 """How long Workspaces spread a site move: the arithmetic, and where the numbers come from."""
 
+import msgspec
 import pytest
 
 from stayline.control.switch.spread import drained, setup_seconds, spread_window
@@ -56,15 +57,16 @@ def test_without_a_measurement_ten_milliseconds_are_believed_and_said() -> None:
     assert "10.00 ms (not measured yet)" in spread.arithmetic
 
 
-def test_only_proxies_that_take_clients_count() -> None:
+def test_proxies_that_run_and_are_not_emptied_count() -> None:
     target = host(
         proxy("P1"),
-        proxy("P2", listening=False),
+        proxy("P2", listening=False),  # its port was open a moment ago: the report is older
         proxy("P3", draining=True),
+        msgspec.structs.replace(proxy("P4"), state=ProcessState.CRASHED),
         proxy("U1", kind="Contact Server Proxy", setup_seconds=1.0),
     )
     spread = spread_window(1_000, 0.01, target)
-    assert (spread.proxies, spread.setup_seconds) == (1, 0.01)
+    assert (spread.proxies, spread.setup_seconds) == (2, 0.01)
     assert drained(target) == {"P3"}
 
 
