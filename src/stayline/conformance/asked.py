@@ -40,6 +40,7 @@ def _objection(expected: see.Requested, first: Happening, court: Court) -> str:
     checks: list[tuple[str, see.Compared | None, Callable[[Happening], object]]] = [
         ("key", expected.key, lambda one: one.get("key")),
         ("workspace", expected.workspace, lambda one: _payload(one).get("workspace")),
+        ("place", expected.place, lambda one: _payload(one).get("place")),
     ]
     for what, wanted, value in checks:
         same = before is not None and value(before) == value(first)

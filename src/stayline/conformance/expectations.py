@@ -114,7 +114,7 @@ class Compared(enum.StrEnum):
 class Requested(Expectation, frozen=True, kw_only=True):
     """The next request ``method`` arrives. ``key``: compared with the key of the request of this method before.
     ``ticket``: the ticket shown, compared likewise with the one of the resume before (``renewed``: the newest one
-    issued). ``restore``: media named. ``workspace``: the installation, compared with the login before."""
+    issued). ``restore``: media named. ``workspace``, ``place``: the installation and the place, compared with the login before."""
 
     method: str
     at: Pattern = "anything"
@@ -123,6 +123,7 @@ class Requested(Expectation, frozen=True, kw_only=True):
     ticket: str | None = None
     restore: list[str] | None = None
     workspace: Compared | None = None
+    place: Compared | None = None
 
 
 class NoRequest(Expectation, frozen=True, kw_only=True):
