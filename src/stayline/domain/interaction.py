@@ -34,6 +34,7 @@ class Event(enum.StrEnum):
     NOT_RESTORED = "not-restored"
     LOGOUT_REQUEUE = "logout-requeue"
     HANDLING_TIMEOUT = "handling-timeout"
+    ROUTING_TIMEOUT = "routing-timeout"
     CHANGE = "change"
     DONE = "done"
     STOP = "stop"
@@ -83,6 +84,12 @@ TRANSITIONS: dict[tuple[State | None, Event], Transition] = {
         Guard.NONE,
         (Action.ARM_OFFER, Action.TELL_OFFERED),
         "longest idle ready agent with capacity",
+    ),
+    (State.QUEUED, Event.ROUTING_TIMEOUT): Transition(
+        State.QUEUED,
+        Guard.NONE,
+        (Action.ROUTE,),
+        "no agent could take it within the routing timeout; everybody is asked anew",
     ),
     (State.OFFERED, Event.ACCEPT): Transition(
         State.OWNED,

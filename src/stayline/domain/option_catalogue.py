@@ -43,6 +43,19 @@ _CORE = [
     ),
     OptionSpec(
         section="settings",
+        key="routing-timeout",
+        kind=ValueKind.INTEGER,
+        default="720",
+        on=IXN,
+        low=20,
+        high=525_600,
+        unit="minutes",
+        meaning="Longest time in which no agent could take a waiting interaction before its routing counts as failed: "
+        "that is logged and noted in its journal, and those who had refused it are asked again",
+        effect=Effect.NEXT_INTERACTION,
+    ),
+    OptionSpec(
+        section="settings",
         key="handling-timeout",
         kind=ValueKind.INTEGER,
         default="180",

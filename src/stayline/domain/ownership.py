@@ -146,6 +146,16 @@ def handling_ends(interaction: Interaction) -> float:
     return interaction.handled_at + interaction.handling_timeout
 
 
+def routing_ends(interaction: Interaction, timeout: float, now: float) -> float:
+    """When (Unix seconds, after ``now``) the routing of a queued interaction counts as failed the next time.
+
+    It does at each multiple of ``timeout`` (seconds) since it was queued, so that a new primary finds the same times
+    without a record of them. Seed facts 1.3: the longest stay with the router before routing counts as failed.
+    """
+    rounds = int(max(0.0, now - interaction.queued_at) // timeout)
+    return interaction.queued_at + (rounds + 1) * timeout
+
+
 def _changed(interaction: Interaction, command: Command, now: float) -> Interaction:
     properties = {**interaction.properties, **command.set}
     for name in command.delete:

@@ -45,6 +45,9 @@ class Consequences:
             self._timers.disarm(_timer(before.id))
         if before is not None and before.state is State.OWNED and step.after.state is not State.OWNED:
             self._timers.disarm(_handling_timer(before.id))
+        queued = before is not None and before.state is State.QUEUED
+        if queued or step.after.state is State.QUEUED:
+            self._router.watch(step.after)
         for action in step.actions:
             self._do(action, recorded)
         if before is not None and before.session and before.session != step.after.session:

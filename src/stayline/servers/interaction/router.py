@@ -9,6 +9,7 @@ import structlog
 from stayline.domain.capacity import free_capacity, why_no_capacity
 from stayline.domain.errors import RefusedError, refuse
 from stayline.domain.interaction import Command, Event, Interaction, State
+from stayline.domain.ownership import routing_ends
 from stayline.domain.routing import Candidate, Match, Waiting, match
 from stayline.domain.session import AgentSession, SessionState
 from stayline.servers.interaction.background import Background
@@ -57,6 +58,41 @@ class Router:
         self._held_back.add(pair)
         until = since + self._rules.reoffer_delay
         self._timers.arm(f"hold-back:{interaction}:{session}", until, lambda: self._release(pair))
+
+    def held_back(self, interaction: str) -> frozenset[str]:
+        """Sessions to which it is not offered at the moment."""
+        return frozenset(session for id, session in self._held_back if id == interaction)
+
+    def watch(self, interaction: Interaction) -> None:
+        """(Re)arm the routing timeout of a queued interaction; disarm it for one in any other state."""
+        timer = f"routing:{interaction.id}"
+        if interaction.state is not State.QUEUED:
+            self._timers.disarm(timer)
+            return
+        now = self._ledger.clock()
+        ends = routing_ends(interaction, self._rules.routing_timeout, now)
+        due = partial(
+            self._background.spawn, "routing-timeout", partial(self._routing_failed, interaction.id)
+        )
+        self._timers.arm(timer, ends, due)
+
+    async def _routing_failed(self, id: str) -> None:
+        """Nobody could take it for long: say so where it is found later, and ask everybody again."""
+        waiting = self._ledger.model.interaction(id)
+        if waiting is None or waiting.state is not State.QUEUED:
+            return
+        hours = (self._ledger.clock() - waiting.queued_at) / 3_600
+        log.warning(
+            "routing.failed",
+            interaction=id,
+            queue=waiting.queue,
+            hours=round(hours, 2),
+            why="no agent could take it within the routing timeout",
+        )
+        self._held_back = {pair for pair in self._held_back if pair[0] != id}
+        ledger = self._ledger
+        command = Command(event=Event.ROUTING_TIMEOUT, actor=ROUTER, epoch=ledger.epoch, term=ledger.term)
+        await ledger.apply(id, lambda _: command)
 
     def _release(self, pair: tuple[str, str]) -> None:
         self._held_back.discard(pair)

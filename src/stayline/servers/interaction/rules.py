@@ -33,6 +33,11 @@ class Rules:
         return float(self._option("delivering-timeout"))
 
     @property
+    def routing_timeout(self) -> float:
+        """``routing-timeout`` in seconds."""
+        return 60.0 * float(self._option("routing-timeout"))
+
+    @property
     def handling_timeout(self) -> float:
         """``handling-timeout`` in seconds."""
         return 60.0 * float(self._option("handling-timeout"))

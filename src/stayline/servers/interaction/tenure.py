@@ -99,6 +99,8 @@ class Tenure:
             self._consequences.watch_offer(offered)
         for owned in self.model.owned():
             self._consequences.watch_handling(owned)
+        for queued in self.model.queued():
+            self.router.watch(queued)
         for held in self._loaded.held_back:
             self.router.hold_back(held.interaction, held.session, held.at)
         stranded = self.model.stranded()

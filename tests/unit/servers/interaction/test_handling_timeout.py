@@ -52,7 +52,11 @@ def rows(online: bool) -> Loaded:
 def take_over(loaded: Loaded, clock: Callable[[], float]) -> tuple[Tenure, FakeWriter]:
     writer = FakeWriter()
     rules = SimpleNamespace(
-        restore_timeout=100_000.0, reoffer_delay=5.0, queue_groups=dict, groups_of=lambda _: frozenset()
+        restore_timeout=100_000.0,
+        reoffer_delay=5.0,
+        routing_timeout=1_200.0,
+        queue_groups=dict,
+        groups_of=lambda _: frozenset(),
     )
 
     async def find(id: str) -> None:
