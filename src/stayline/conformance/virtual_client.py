@@ -15,6 +15,7 @@ from stayline.conformance.status import ClientStatus
 from stayline.conformance.virtual_attempt import Attempt
 from stayline.conformance.virtual_configuration import ConfigurationKeeper, ConfigurationServers, Disk
 from stayline.conformance.virtual_core import VirtualCore
+from stayline.conformance.virtual_search import Search
 from stayline.conformance.virtual_status import status_of
 from stayline.conformance.world import HOP, SignedStatement, World
 from stayline.domain.errors import Refusal
@@ -45,7 +46,7 @@ from stayline.link.session_events import (
     WaitUntil,
 )
 from stayline.link.session_events import Stop as StopSession
-from stayline.link.site_events import Ask, Asked, ConfigurationAway, Planned, Probe, Probed, StatementHeard
+from stayline.link.site_events import Ask, Asked, ConfigurationAway, Planned, Probe, StatementHeard
 from stayline.link.standby_events import Connect, Disconnect, Idle, Lame, Lost, Proven, Stop, Wait, Woke
 from stayline.link.standby_events import Due as LinkDue
 
@@ -93,7 +94,7 @@ class VirtualClient:
         self._life = _Life(over=True)
         self._at_start: AtStart | None = None
         self._keeper: ConfigurationKeeper | None = None
-        self._asking: dict[int, Attempt] = {}
+        self._asking: dict[int, Search] = {}
         self._last: ClientStatus | None = None
 
     # -- life
@@ -120,8 +121,10 @@ class VirtualClient:
         self.tell(Stop())
         if self._keeper is not None:
             self._keeper.stop()
-        for attempt in [*self.attempts.values(), *self._asking.values()]:
+        for attempt in self.attempts.values():
             attempt.hang_up()
+        for search in self._asking.values():
+            search.hang_up()
         self._life.over = True
         self.publish()
 
@@ -206,9 +209,10 @@ class VirtualClient:
             case TimerAt(timer, number, at):
                 self.later(at, lambda: self.tell(TimerDue(timer, number)))
             case Probe():
-                self._probe(action, list(action.nodes))
+                Search(self, action).probe()
             case Ask():
-                self._ask_statement(action, list(action.nodes))
+                self._asking[action.number] = Search(self, action)
+                self._asking[action.number].ask()
             case LinkDo(link, did):
                 self._do_link(link, did)
 
@@ -301,44 +305,15 @@ class VirtualClient:
         attempt.hang_up()
         self.link_over(attempt, Lost(attempt.generation, why, payload.retry_after))
 
-    # -- probing and asking
-
-    def _probe(self, probe: Probe, left: list[Node]) -> None:
-        if not left:
-            self.tell(Probed(probe.number, probe.cluster, False))
-            return
-        node = left.pop(0)
-
-        def answered(accepted: bool) -> None:
-            if self._life is life and not life.over:
-                if accepted:
-                    self.tell(Probed(probe.number, probe.cluster, True))
-                else:
-                    self._probe(probe, left)
-
+    def probe(self, server: str, answer: Callable[[bool], None]) -> None:
+        """Does the server's port accept a connection?"""
         life = self._life
-        self.world.probe(node.application, answered)
+        self.world.probe(server, lambda accepted: None if life.over else answer(accepted))
 
-    def _ask_statement(self, ask: Ask, left: list[Node]) -> None:
-        """One server after the other, until one shows a good statement; each is left again."""
-        if not left:
-            self._asking.pop(ask.number, None)
-            self.tell(Asked(ask.number, ask.cluster, None))
-            return
-        node = left.pop(0)
-
-        def answered(statement: SignedStatement | None) -> None:
-            if statement is not None and statement.kind is StatementKind.VALID:
-                self._asking.pop(ask.number, None)
-                self.tell(Asked(ask.number, ask.cluster, (statement.site, statement.epoch)))
-                return
-            if statement is not None:
-                self.heard_statement(statement)
-            self._ask_statement(ask, left)
-
-        attempt = Attempt(self, Link.INTERACTION, 0, node, only_ask=answered)
-        self._asking[ask.number] = attempt
-        attempt.open()
+    def answered(self, number: int, answer: Asked) -> None:
+        """A question to another cluster is over."""
+        self._asking.pop(number, None)
+        self.tell(answer)
 
     # -- the session
 
