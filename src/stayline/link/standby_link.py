@@ -40,6 +40,9 @@ log = structlog.get_logger(__name__)
 TOKEN_REFUSED = frozenset({"token.expired", "token.invalid", "auth.disabled"})
 """Refusals of a hello that no other server will see otherwise."""
 
+RANK_SECONDS = 0.002
+"""Between links that wait for the same moment."""
+
 SUPERSEDED = "link.superseded"
 """Our own refusal of a link that came too late: the machine knows of it already."""
 
@@ -92,7 +95,8 @@ class StandbyLink:
     ``name`` is for people ("Interaction Server"). ``view`` gives the machine's present view, ``tell`` takes what
     happened and comes back here with :meth:`do`. ``prepare`` is called with each new link before it counts as open,
     ``on_statement`` with each signed statement of mastership that is heard. ``in_cluster``: whether a server must say
-    that it belongs to its node's cluster and site. ``clock`` gives Unix seconds.
+    that it belongs to its node's cluster and site. ``rank``: of several links that wait for the same moment, the one of
+    the lowest rank begins first. ``clock`` gives Unix seconds.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class StandbyLink:
         prepare: Prepare | None = None,
         on_statement: Callable[[str], None] | None = None,
         in_cluster: bool = True,
+        rank: int = 0,
     ) -> None:
         self.name = name
         self.peer: Peer | None = None
@@ -124,6 +129,7 @@ class StandbyLink:
         self._prepare = prepare
         self._on_statement = on_statement
         self._in_cluster = in_cluster
+        self._lag = rank * RANK_SECONDS
         self._timer: asyncio.TimerHandle | None = None
         self._attempt: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[Any]] = set()
@@ -179,7 +185,7 @@ class StandbyLink:
             self._attempt = asyncio.get_running_loop().create_task(attempt, name=f"link {self.name}")
         elif isinstance(action, Wait):
             self._cancel_timer()
-            delay = max(0.0, action.at - self._clock())
+            delay = max(0.0, action.at - self._clock()) + self._lag
             due = Due(action.generation)
             self._timer = asyncio.get_running_loop().call_later(delay, self._tell, due)
         elif isinstance(action, Disconnect):

@@ -50,6 +50,7 @@ NAMES: Mapping[Link, str] = {
     Link.CHAT: "Chat Server",
     Link.STATISTICS: "Stat Server",
 }
+"""The most urgent one first."""
 
 
 class Conductor:
@@ -98,6 +99,7 @@ class Conductor:
             report=report,
             on_statement=self.heard_statement,
             in_cluster=link is not Link.STATISTICS,
+            rank=list(NAMES).index(link),
         )
 
     # -- what it is told
@@ -151,6 +153,8 @@ class Conductor:
         now = self._clock()
         self.view, actions = step(before, event, now, self._random)
         self._log(before, now)
+        if not (self.view.site.probe or self.view.site.ask):
+            self._lookout.end()
         for action in actions:
             self._do(action)
         for link, shell in self.links.items():

@@ -4,6 +4,7 @@ silently."""
 import uuid
 
 from stayline.domain.errors import Refusal
+from stayline.domain.interaction import TRANSITIONS, Event, State
 from stayline.link.messages.interaction import Done
 from stayline.workspace.desk import Departure
 from stayline.workspace.hub import Hub
@@ -15,6 +16,15 @@ MAX_NOTICES = 50
 
 LEAVING = frozenset({"interaction.done", "interaction.transfer", "interaction.reject"})
 """Actions by which the agent gives an interaction away."""
+
+GIVEN_BACK = frozenset(
+    event.value
+    for (state, event), transition in TRANSITIONS.items()
+    if state in (State.OWNED, State.OFFERED)
+    and transition.new is State.QUEUED
+    and event is not Event.TRANSFER
+)
+"""What brings an interaction back to the queue that it came from."""
 
 
 class Partings:
@@ -41,7 +51,8 @@ class Partings:
             left.append(OutMessage(id="", session=view.chat_session, interaction=view.id, text=draft, at=at))
         who = view.customer or view.subject or view.id
         if not intended:
-            self.notice(BannerKind.WARNING, f"{who} is no longer on your desk: {departure.why}", view.id)
+            told = f"{who} is no longer on your desk: {departure.why}{_where(departure)}"
+            self.notice(BannerKind.WARNING, told, view.id)
         if left:
             self.undelivered(left, f"{who} is no longer on your desk.")
         self._hub.touch("list", f"card:{view.id}")
@@ -82,3 +93,11 @@ class Partings:
         )
         self._parts.notices = [*self._parts.notices, notice][-MAX_NOTICES:]
         self._hub.touch("notices")
+
+
+def _where(departure: Departure) -> str:
+    """Where an interaction is that left the desk, as far as what happened to it says so."""
+    queue = departure.interaction.queue
+    if departure.event in GIVEN_BACK and queue:
+        return f" It waits in queue '{queue}' for another agent."
+    return ""

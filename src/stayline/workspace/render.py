@@ -40,7 +40,6 @@ class Parts:
     contacts: Contacts
     conductor: Conductor
     client: ConfigurationClient
-    config_up: bool = False
     catalogue: Catalogue = catalogue_module.EMPTY
     user: str = ""
     display_name: str = ""

@@ -65,6 +65,7 @@ class Workday:
         self._ended = False
         self._read_epoch = 0
         self._cluster = ""
+        self._config_server = ""
         self.parts = self._make_parts()
         self.hub = Hub(lambda: view_of(self.parts))
         self.partings = Partings(self.parts, self.hub)
@@ -226,12 +227,10 @@ class Workday:
         self.hub.touch("catalogue", "status")
 
     def _configuration_link(self, link: ConfigurationLink) -> None:
-        if link.up != self.parts.config_up:
-            name = "Configuration Server"
-            self.report(
-                "link.up" if link.up else "link.down", link=name, application=link.application, why=link.why
-            )
-        self.parts.config_up = link.up
+        if bool(link.application) is not bool(self._config_server):
+            fact, server = ("link.up" if link.up else "link.down"), link.application or self._config_server
+            self.report(fact, link="Configuration Server", application=server, why=link.why)
+        self._config_server = link.application
         self.standing.look()
         self.hub.touch("links")
 

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import msgspec
 
-from stayline.domain.errors import refuse
+from stayline.domain.errors import Refusal, refuse
 from stayline.domain.objects import ApplicationType as App
 from stayline.domain.objects import ConfigObject, Connection, ObjectType, Options
 from stayline.link.authority import create_authority, issue
 from stayline.link.handshake import Accepts
 from stayline.link.messages import chat, configuration, contact, interaction
 from stayline.link.messages.contact import Entry, EntryKind, Party
-from stayline.link.messages.envelope import Hello, Identity, Role
+from stayline.link.messages.envelope import Hello, Identity, Role, Waiting
 from stayline.link.messages.interaction import InteractionView, MediaState, Ownership
 from stayline.link.peer import BaseHandler, Peer, Request
-from stayline.link.tokens import TokenSigner, TokenVerifier, create_signing_keys
+from stayline.link.tokens import Statement, TokenSigner, TokenVerifier, create_signing_keys
 from stayline.link.transport import Listener
 from stayline.workspace.engine import WorkspaceEngine
 from stayline.workspace.settings import EngineSettings, ServerAddress
@@ -66,6 +66,8 @@ class Core:
         self.media: dict[str, list[MediaState]] = {}
         self.silent: set[str] = set()
         self.refusing: dict[str, Exception] = {}
+        self.logins: list[interaction.AgentLogin] = []
+        self.resumes: list[interaction.AgentResume] = []
         self.hold_sessions = asyncio.Event()
         self.hold_sessions.set()
 
@@ -178,9 +180,11 @@ class Core:
     def _session(self, agent: str, peer: Peer, request: Request) -> object:
         if request.method == "agent.login":
             asked = request.read(interaction.AgentLogin)
+            self.logins.append(asked)
             self.media.setdefault(agent, asked.media)
             return self.opened(agent, peer)
         resume = request.read(interaction.AgentResume)
+        self.resumes.append(resume)
         if resume.ticket != f"ticket {self.sessions.get(agent)}":
             raise refuse("session.unknown", "This session was closed after its restore timeout.")
         return self.opened(agent, peer)
@@ -318,6 +322,9 @@ class Server:
         self.drops = False
         self.refuses: Exception | None = None
         self.opened = 0
+        self.statement = ""
+        self.hellos: list[Hello] = []
+        self.wait = 0.0
         self.events: list[str] = []
         self.epoch_said: int | None = None
         tls = issue(world.certificates, name, app_type.value, [HOST])
@@ -330,11 +337,34 @@ class Server:
             port=0,
             accepts=Accepts(persons=True, anonymous=config, anonymous_methods=frozenset({"auth.login"})),
             verify=world.verifier,
+            door=self,
+            statement=lambda: self.statement,
         )
+
+    # -- the door
+
+    def arrive(
+        self,
+        peer: Peer,
+        hello: Hello,
+        enter: Callable[[], None],
+        wait: Callable[[Waiting], None],
+        refuse: Callable[[Refusal], None],
+    ) -> None:
+        self.hellos.append(hello)
+        if not self.wait:
+            enter()
+            return
+        wait(Waiting(seconds=self.wait, ahead=3, why="Others are let in first."))
+        asyncio.get_running_loop().call_later(self.wait, enter)
+
+    def left(self, peer: Peer) -> None:
+        """Nothing is counted."""
 
     def _hello(self) -> Hello:
         epoch = self.world.core.epoch if self.epoch_said is None else self.epoch_said
-        cluster = "" if self.app_type is App.CONFIGURATION_SERVER else f"Cluster eService {self.site}"
+        alone = self.app_type in (App.CONFIGURATION_SERVER, App.STAT_SERVER)
+        cluster = "" if alone else f"Cluster eService {self.site}"
         return Hello(
             application=self.name,
             type=self.app_type.value,
@@ -343,6 +373,7 @@ class Server:
             cluster=cluster,
             epoch=epoch,
             role=Role.ACTIVE,
+            statement=self.statement,
         )
 
     def _handler(self, peer: Peer) -> _Handler:
@@ -390,6 +421,10 @@ class World:
         self.verifier = TokenVerifier.load(folder / "keys")
         self.core = Core()
         self.revision = 1
+        self.token_seconds = 3600.0
+        self.renewals = 0
+        self.current = True
+        self.workspace_connections: list[Connection] = []
         self.options: Options = {
             SECTION: {
                 "disaster-recovery.eservices-site": "Site_A",
@@ -481,7 +516,8 @@ class World:
             tenant="Environment",
             app_type=App.WORKSPACE,
             connections=[
-                Connection(server=cluster.name, local_timeout=2, remote_timeout=2) for cluster in clusters
+                *(Connection(server=cluster.name, local_timeout=2, remote_timeout=2) for cluster in clusters),
+                *self.workspace_connections,
             ],
             options={section: dict(keys) for section, keys in self.options.items()},
         )
@@ -498,20 +534,38 @@ class World:
             login = request.read(configuration.Login)
             if login.password != "right":
                 raise refuse("auth.failed", "User or password is wrong.")
-            identity = Identity(
-                user=login.user,
-                tenant="Environment",
-                roles=["agent"],
-                expires=time.time() + 3600,
-                display_name=login.user.title(),
-            )
-            return configuration.LoggedIn(token=self.signer.sign_identity(identity), identity=identity)
+            return self.logged_in(login.user)
+        if request.method == "auth.renew":
+            assert peer.identity is not None
+            self.renewals += 1
+            return self.logged_in(peer.identity.user)
         read = request.read(configuration.Read)
         return self._changes(read.since)
 
+    def logged_in(self, user: str) -> configuration.LoggedIn:
+        identity = Identity(
+            user=user,
+            tenant="Environment",
+            roles=["agent"],
+            expires=time.time() + self.token_seconds,
+            display_name=user.title(),
+        )
+        return configuration.LoggedIn(token=self.signer.sign_identity(identity), identity=identity)
+
+    def state(self, site: str, epoch: int, *, life: float = 3600.0, forged: bool = False) -> str:
+        """A signed statement of who is master."""
+        signer = self.signer
+        if forged:
+            create_signing_keys(self.folder / "other keys")
+            signer = TokenSigner.load(self.folder / "other keys")
+        now = time.time()
+        return signer.sign_statement(Statement(site=site, epoch=epoch, issued=now, expires=now + life))
+
     def _changes(self, since: int) -> configuration.Changes:
         objects = self.objects() if since < self.revision else []
-        return configuration.Changes(revision=self.revision, full=since == 0, objects=objects)
+        return configuration.Changes(
+            revision=self.revision, full=since == 0, objects=objects, current=self.current
+        )
 
     def set_option(self, key: str, value: str) -> None:
         """Change a Workspace option; whoever is connected is told."""
@@ -529,6 +583,7 @@ class World:
             "state_dir": self.folder / "state",
             "login_timeout": 5.0,
             "request_timeout": 5.0,
+            "verify": self.folder / "keys" / "token-verify.pem",
         }
         engine = WorkspaceEngine(EngineSettings(**{**base, **settings}))  # type: ignore[arg-type]
         self.engines.append(engine)
