@@ -200,11 +200,12 @@ class ConfigurationClient(ConfigurationRequests):
         """A server answered and has told what it has."""
         changes, self._first = self._first, None
         assert changes is not None
-        self._peer, self._server, self._early = peer, changes, None
         log.info("configuration.connected", server=peer.hello.application, revision=changes.revision)
+        # First what it told, then that it is there: nobody shall take the old configuration for a current one.
+        self.copy.take(changes)
+        self._peer, self._server, self._early = peer, changes, None
         self._standby.proven()
         self._tell()
-        self.copy.take(changes)
         self._look_around()
 
     def link_down(self, why: str) -> None:
@@ -286,12 +287,12 @@ class ConfigurationClient(ConfigurationRequests):
         if changes.more:
             self._reread()
             return
-        was_current, self._server = self.is_current, changes
-        if was_current and not changes.current:
+        if self.is_current and not changes.current:
             self.copy.confirm()
-        self._tell()
         if changes.full or changes.revision > self.revision:
             self.copy.take(changes)
+        self._server = changes
+        self._tell()
         self._look_around()
 
     def _reread(self) -> None:
