@@ -8,7 +8,6 @@ told here.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from stayline.link import preferred, site, standby
 from stayline.link.logic_view import (
@@ -28,7 +27,7 @@ from stayline.link.plan import POOLED, Link
 from stayline.link.pool import Random
 from stayline.link.preferred import PairDown, PairDue, PairEvent, PairPlanned, PairUp, PairWait
 from stayline.link.setups import Setups
-from stayline.link.site import Phase, SiteEvent
+from stayline.link.site import Phase, SiteEvent, SiteView
 from stayline.link.site_events import (
     Ask,
     Asked,
@@ -104,24 +103,47 @@ def step(view: LogicView, event: Event, now: float, random: Random) -> Result:
     _RULES[type(event)](turn, event)
     turn.follow()
     turn.watch_setups()
-    return turn.view, turn.actions
+    return turn.result(), turn.actions
 
 
 class _Turn:
     """One step: the parts are told what concerns them, in the order in which it follows."""
 
     def __init__(self, view: LogicView, now: float, random: Random) -> None:
-        self.view = view
+        self.choice = view.site
+        self.links = dict(view.links)
+        self.pairs = view.statistics
+        self.setups = view.setups
+        self.setups_timer = view.setups_timer
+        self.setups_number = view.setups_number
+        self.epochs = dict(view.epochs)
+        self.waiting_ask = view.waiting_ask
+        self.counts = dict(view.counts)
         self.now = now
         self.random = random
         self.actions: list[Action] = []
+        self._followed = view.site
+
+    def result(self) -> LogicView:
+        """What is known now."""
+        return LogicView(
+            site=self.choice,
+            links=self.links,
+            statistics=self.pairs,
+            setups=self.setups,
+            setups_timer=self.setups_timer,
+            setups_number=self.setups_number,
+            epochs=self.epochs,
+            waiting_ask=self.waiting_ask,
+            counts=self.counts,
+        )
 
     # -- the parts
 
     def site(self, event: SiteEvent) -> None:
         """Tell the choice of site."""
-        after, actions = site.step(self.view.site, event, self.now, self.random)
-        self.view = replace(self.view, site=after)
+        after, actions = site.step(self.choice, event, self.now, self.random)
+        self.choice = after
         for action in actions:
             if isinstance(action, SiteWait):
                 self.actions.append(TimerAt(Timer.SITE, action.number, action.at))
@@ -133,8 +155,8 @@ class _Turn:
 
     def pair(self, event: PairEvent) -> None:
         """Tell the choice of Stat Servers."""
-        after, actions = preferred.step(self.view.statistics, event, self.now, self.random)
-        self.view = replace(self.view, statistics=after)
+        after, actions = preferred.step(self.pairs, event, self.now, self.random)
+        self.pairs = after
         for action in actions:
             if isinstance(action, PairWait):
                 self.actions.append(TimerAt(Timer.STATISTICS, action.number, action.at))
@@ -143,9 +165,9 @@ class _Turn:
 
     def link(self, link: Link, event: standby.Event) -> None:
         """Tell a link's machine, and the others what follows from it."""
-        before = self.view.links[link]
+        before = self.links[link]
         after, actions = standby.step(before, event, self.now, self.random)
-        self._set(link, after)
+        self.links[link] = after
         attempt = (State.CONNECTING, before.generation)
         if before.state is State.CONNECTING and (after.state, after.generation) != attempt:
             self._release(_setup(link, before.generation))
@@ -156,15 +178,10 @@ class _Turn:
                 self.actions.append(LinkDo(link, action))
         self._tell(link, before, after)
 
-    def _set(self, link: Link, view: StandbyView) -> None:
-        self.view = replace(self.view, links={**self.view.links, link: view})
-
     def _tell(self, link: Link, before: StandbyView, after: StandbyView) -> None:
         was_up, is_up = before.state is State.UP, after.state is State.UP
         if was_up and not is_up:
-            self.view = replace(
-                self.view, epochs={k: v for k, v in self.view.epochs.items() if k is not link}
-            )
+            self.epochs.pop(link, None)
         if link is Link.STATISTICS and was_up is not is_up:
             self.pair(PairUp() if is_up else PairDown())
         if link is Link.INTERACTION:
@@ -175,69 +192,62 @@ class _Turn:
 
     def count(self, kind: str) -> None:
         """One more of a kind."""
-        counts = self.view.counts
-        self.view = replace(self.view, counts={**counts, kind: counts.get(kind, 0) + 1})
+        self.counts[kind] = self.counts.get(kind, 0) + 1
 
     # -- at most so many set-ups
 
     def _connect(self, link: Link, action: Connect) -> None:
         deadline = self.now + SETUP_SECONDS
-        setups, granted = self.view.setups.request(_setup(link, action.generation), self.now, deadline)
-        self.view = replace(self.view, setups=setups)
+        self.setups, granted = self.setups.request(_setup(link, action.generation), self.now, deadline)
         if granted:
             self.actions.append(LinkDo(link, action))
             return
-        why = f"{action.node.application} is next; {len(setups.running)} other connections are set up first."
-        held, _ = standby.step(
-            self.view.links[link], Held(action.generation, deadline, why), self.now, self.random
-        )
-        self._set(link, held)
+        why = f"{action.node.application} is next; {len(self.setups.running)} other connections are set up first."
+        held = Held(action.generation, deadline, why)
+        self.links[link], _ = standby.step(self.links[link], held, self.now, self.random)
 
     def _ask(self, action: Ask) -> None:
-        setups, granted = self.view.setups.request(
-            _question(action.number), self.now, self.now + SETUP_SECONDS
-        )
-        self.view = replace(self.view, setups=setups, waiting_ask=None if granted else action)
+        deadline = self.now + SETUP_SECONDS
+        self.setups, granted = self.setups.request(_question(action.number), self.now, deadline)
+        self.waiting_ask = None if granted else action
         if granted:
             self.actions.append(action)
 
     def _drop_ask(self) -> None:
         """A question that is not wanted any more gives its place back."""
-        current = _question(self.view.site.ask) if self.view.site.ask else ""
-        setups = self.view.setups
+        current = _question(self.choice.ask) if self.choice.ask else ""
+        setups = self.setups
         for id in [*setups.running, *(waiter.id for waiter in setups.waiting)]:
             if id.startswith(_QUESTION) and id != current:
                 self._release(id)
 
     def _release(self, id: str) -> None:
-        setups, begun = self.view.setups.release(id)
-        self.view = replace(self.view, setups=setups)
+        self.setups, begun = self.setups.release(id)
         for next_id in begun:
             self._begin(next_id)
 
     def _begin(self, id: str) -> None:
-        ask = self.view.waiting_ask
+        ask = self.waiting_ask
         if id.startswith(_QUESTION):
             if ask is not None and _question(ask.number) == id:
-                self.view = replace(self.view, waiting_ask=None)
+                self.waiting_ask = None
                 self.actions.append(ask)
             return
         link, generation = _parse(id)
-        view = self.view.links[link]
+        view = self.links[link]
         if view.node is None or view.generation != generation:
             self._release(id)
             return
-        granted, _ = standby.step(view, Granted(generation), self.now, self.random)
-        self._set(link, granted)
+        self.links[link], _ = standby.step(view, Granted(generation), self.now, self.random)
         self.actions.append(LinkDo(link, Connect(generation, view.node)))
 
     def expire_setups(self) -> None:
         """Who has waited too long has failed."""
-        setups, late = self.view.setups.expire(self.now)
-        self.view = replace(self.view, setups=setups, setups_timer=0)
+        self.setups, late = self.setups.expire(self.now)
+        self.setups_timer = 0
         for id, refusal in late:
             if id.startswith(_QUESTION):
-                ask, self.view = self.view.waiting_ask, replace(self.view, waiting_ask=None)
+                ask, self.waiting_ask = self.waiting_ask, None
                 if ask is not None:
                     self.site(Asked(ask.number, ask.cluster, None))
                 continue
@@ -246,55 +256,60 @@ class _Turn:
 
     def watch_setups(self) -> None:
         """Keep the timer of the first deadline."""
-        due = self.view.setups.due
-        if due and not self.view.setups_timer:
-            number = self.view.setups_number + 1
-            self.view = replace(self.view, setups_number=number, setups_timer=number)
-            self.actions.append(TimerAt(Timer.SETUPS, number, due))
+        due = self.setups.due
+        if due and not self.setups_timer:
+            self.setups_number += 1
+            self.setups_timer = self.setups_number
+            self.actions.append(TimerAt(Timer.SETUPS, self.setups_timer, due))
         elif not due:
-            self.view = replace(self.view, setups_timer=0)
+            self.setups_timer = 0
 
     # -- one decision for all links
 
     def follow(self) -> None:
         """Give every pooled link what the choice of site allows now."""
-        chosen = self.view.site
-        if chosen.phase is Phase.STOPPED:
-            return
+        for _ in range(_CONSEQUENCES):
+            if self.choice is self._followed:
+                return
+            self._followed = self.choice
+            if self.choice.phase is not Phase.STOPPED:
+                self._assign(self.choice)
+
+    def _assign(self, chosen: SiteView) -> None:
         at = chosen.move_at if chosen.move_at >= self.now else None
         for link in POOLED:
             assignment = assignment_of(chosen, link)
-            view = self.view.links[link]
+            view = self.links[link]
             if view.state is State.STOPPED or view.assignment != assignment:
                 self.link(link, Assigned(assignment, at))
 
     def opened(self, link: Link, event: Opened) -> None:
         """A server that acts under an epoch that is over is left; one of a higher epoch makes the others' stale."""
-        view = self.view.links[link]
+        view = self.links[link]
         if event.generation != view.generation or view.state is not State.CONNECTING:
             self.link(link, event)
             return
-        if 0 < event.epoch < self.view.epoch:
+        if link in POOLED and 0 < event.epoch < self.choice.epoch:
             self.count("stale")
-            why = f"{view.node_name} acts under epoch {event.epoch}, but {self.view.epoch} is known."
+            why = f"{view.node_name} acts under epoch {event.epoch}, but {self.choice.epoch} is known."
             self.actions.append(LinkDo(link, Disconnect(why)))
             self.link(link, Failed(event.generation, why, code="epoch.stale"))
             return
         self.link(link, event)
         if event.epoch:
             self.epoch(event.epoch, link)
-            for other, epoch in list(self.view.epochs.items()):
+            for other, epoch in list(self.epochs.items()):
                 if other in POOLED and 0 < epoch < event.epoch:
                     self._leave_stale(other, epoch, event.epoch)
 
     def epoch(self, epoch: int, link: Link | None) -> None:
         """A server says under which epoch it acts."""
-        if link is not None and self.view.links[link].state is State.UP:
-            self.view = replace(self.view, epochs={**self.view.epochs, link: epoch})
+        if link is not None and self.links[link].state is State.UP:
+            self.epochs[link] = epoch
         self.site(EpochHeard(epoch))
 
     def _leave_stale(self, link: Link, epoch: int, newer: int) -> None:
-        view = self.view.links[link]
+        view = self.links[link]
         if view.state is not State.UP:
             return
         self.count("stale")
@@ -329,7 +344,7 @@ def _on_link(turn: _Turn, event: OnLink) -> None:
     if isinstance(told, Opened):
         turn.opened(event.link, told)
         return
-    if isinstance(told, Failed | Lost) and told.generation == turn.view.links[event.link].generation:
+    if isinstance(told, Failed | Lost) and told.generation == turn.links[event.link].generation:
         if told.code in FOREIGN:
             turn.count("foreign")
         elif told.code in STALE:
@@ -342,7 +357,7 @@ def _due(turn: _Turn, event: TimerDue) -> None:
         turn.site(SiteDue(event.number))
     elif event.timer is Timer.STATISTICS:
         turn.pair(PairDue(event.number))
-    elif event.number == turn.view.setups_timer:
+    elif event.number == turn.setups_timer:
         turn.expire_setups()
     else:
         turn.count("ignored")
@@ -358,13 +373,15 @@ def _all_links(turn: _Turn, event: Idle | Woke) -> None:
 def _stop(turn: _Turn, event: Stop) -> None:
     turn.site(event)
     turn.pair(event)
-    turn.view = replace(turn.view, setups=Setups(limit=turn.view.setups.limit), waiting_ask=None)
-    for link, view in turn.view.links.items():
+    turn.setups, turn.waiting_ask = Setups(limit=turn.setups.limit), None
+    for link, view in list(turn.links.items()):
         if view.state is not State.STOPPED:
             turn.link(link, event)
 
 
 _QUESTION = "question"
+_CONSEQUENCES = 4
+"""What the links are given may change the choice once (a round that fails at once); the rest is for a fault of ours."""
 
 
 def _question(number: int) -> str:

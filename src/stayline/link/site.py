@@ -108,7 +108,7 @@ def _believed(view: SiteView, site: str, epoch: int) -> SiteView:
 
 
 def _epoch(view: SiteView, event: EpochHeard, now: float, random: Random) -> Result:
-    return replace(view, epoch=max(view.epoch, event.epoch)), []
+    return (replace(view, epoch=event.epoch) if event.epoch > view.epoch else view), []
 
 
 # -- settling
