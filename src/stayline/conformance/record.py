@@ -127,4 +127,4 @@ def _nobody() -> None:
 
 def _short(value: object) -> str:
     text = msgspec.json.encode(value).decode() if isinstance(value, msgspec.Struct) else str(value)
-    return text if len(text) <= 600 else text[:597] + "..."
+    return text if len(text) <= 1200 else text[:1197] + "..."

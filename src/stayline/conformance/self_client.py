@@ -19,6 +19,7 @@ from stayline.domain.errors import LinkLostError, RefusedError, refuse
 from stayline.link.bootstrap import load_bootstrap
 from stayline.workspace.engine import WorkspaceEngine
 from stayline.workspace.settings import EngineSettings
+from stayline.workspace.status import SessionState
 
 LOOK_SECONDS = 0.02
 """How often the status is looked at; what changes and changes back between two looks is not told."""
@@ -88,7 +89,8 @@ class SelfClient:
         try:
             await engine.login(desk.user, desk.password, desk.place, MEDIA)
         except RefusedError as error:
-            return not error.refusal.retryable
+            over = engine.status().session.state is SessionState.OVER
+            return over or not error.refusal.retryable
         except LinkLostError:
             with contextlib.suppress(LinkLostError):
                 return await engine.restore()
