@@ -88,9 +88,13 @@ class PurePlayer:
                     number=step.number,
                     step=step.words,
                     why=why,
-                    timeline=tuple(self._stage.record.timeline()),
+                    timeline=tuple(self.timeline()),
                 )
         return None
+
+    def timeline(self) -> list[str]:
+        """What was seen, the last of it, as lines."""
+        return self._stage.record.timeline()
 
     def _do(self, action: do.AnyAction) -> str:
         if not self._doing:

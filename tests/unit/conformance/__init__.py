@@ -1,0 +1,1 @@
+"""The conformance suite's cases, format, judgements and player in virtual time."""
