@@ -19,9 +19,10 @@ ADMISSION_OPTIONS: list[OptionSpec] = [
     seconds(
         "admission",
         "longest-wait",
-        "8",
+        "60",
         LISTENERS,
-        "A client that would wait longer is refused, with the time at which it shall come again",
+        "A client that would wait longer is refused, with the time at which it shall come again; who waits on its link "
+        "has its turn as soon as there is a place, who was sent away comes at the time it was told",
         low=0.1,
     ),
     OptionSpec(

@@ -10,6 +10,9 @@ from stayline.link.messages.envelope import Frame, Hello, Kind, Waiting
 from stayline.link.peer import Peer
 from stayline.link.wire import Wire
 
+ONLY_ASKED = "workspace.asked"
+"""Code of the bye of an opener that came to read the statement in the welcome, and is not to be set up."""
+
 
 class Door(Protocol):
     """Decides when an opener, whose hello is good, gets its welcome. Times it gives are seconds."""

@@ -7,9 +7,10 @@ from typing import Any
 import aiohappyeyeballs
 import structlog
 
-from stayline.domain.errors import RefusedError, StaylineError
+from stayline.domain.errors import Refusal, RefusedError, StaylineError
 from stayline.link.authority import TlsFiles
 from stayline.link.dial import FAMILY_DELAY, addresses
+from stayline.link.door import ONLY_ASKED
 from stayline.link.messages.envelope import Hello
 from stayline.link.peer import BaseHandler
 from stayline.link.pool import Node
@@ -109,7 +110,8 @@ class Lookout:
         log.info(
             "workspace.asked", server=node.application, why="a statement" if statement else "no statement"
         )
-        await peer.close()
+        # Said, so that the server does not take it for a set-up that was given up.
+        await peer.close(Refusal(code=ONLY_ASKED, reason="This Workspace only asked who is master."))
         return statement
 
 

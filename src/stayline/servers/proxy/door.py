@@ -9,6 +9,7 @@ import structlog
 
 from stayline.domain.errors import Refusal, RefusedError
 from stayline.link.admission import Admission, AdmissionSettings, Decision, Enter, Kind, Wait
+from stayline.link.door import ONLY_ASKED
 from stayline.link.messages.envelope import Hello, Waiting
 from stayline.link.peer import Peer
 from stayline.link.tokens import TokenVerifier
@@ -85,6 +86,8 @@ class ProxyDoor:
     def left(self, peer: Peer) -> None:
         """The link of an opener or of a client is gone."""
         self._waiting.pop(peer, None)
+        if peer.farewell is not None and peer.farewell.code == ONLY_ASKED:
+            self._unmeasured(peer)  # It has what it came for.
         wasted = self.admission.wasted
         self._over(peer)
         self._do(self.admission.left(peer, self._loop.time()))

@@ -7,10 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from stayline.domain.errors import LinkLostError, RefusedError
+from stayline.domain.errors import LinkLostError, Refusal, RefusedError
 from stayline.domain.objects import ApplicationType
 from stayline.domain.topology import Configuration
 from stayline.link.authority import tls_files
+from stayline.link.door import ONLY_ASKED
 from stayline.link.messages.contact import GetContact
 from stayline.link.messages.envelope import Hello, Waiting
 from stayline.link.messages.interaction import Done
@@ -122,6 +123,24 @@ def test_a_client_that_asks_nothing_does_not_keep_others_out(tmp_path: Path) -> 
             async with asyncio.timeout(3.0):
                 await second.inside()
             assert b.proxy.report().wasted == 0
+
+    run(scenario())
+
+
+def test_who_came_for_the_statement_only_is_no_set_up_that_was_given_up(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with bench(tmp_path, ONE) as b:
+            await primary(b)
+            asker = await Opener(b, "asker").inside()
+            assert b.proxy.door.admission.running == 1
+            assert asker.peer is not None
+            await asker.peer.close(Refusal(code=ONLY_ASKED, reason="It asked who is master."))
+            await until(lambda: b.proxy.door.admission.running == 0, "its place is free")
+            assert b.proxy.report().wasted == 0
+            hasty = await Opener(b, "hasty").inside()
+            assert hasty.peer is not None
+            await hasty.peer.close()
+            await until(lambda: b.proxy.report().wasted == 1, "who just leaves is counted")
 
     run(scenario())
 
