@@ -11,6 +11,10 @@ from collections.abc import Callable, Mapping
 
 from stayline.link import preferred, site, standby
 from stayline.link.logic_view import (
+    FOREIGN,
+    QUESTION,
+    SETUP_SECONDS,
+    STALE,
     Action,
     Bad,
     Event,
@@ -22,6 +26,9 @@ from stayline.link.logic_view import (
     TimerAt,
     TimerDue,
     assignment_of,
+    link_of,
+    question_id,
+    setup_id,
 )
 from stayline.link.plan import POOLED, Link
 from stayline.link.pool import Random
@@ -58,6 +65,7 @@ from stayline.link.standby_events import (
 )
 
 __all__ = [
+    "SETUP_SECONDS",
     "Action",
     "Ask",
     "Asked",
@@ -83,16 +91,6 @@ __all__ = [
     "assignment_of",
     "step",
 ]
-
-SETUP_SECONDS = 30.0
-"""How long a set-up may wait for its turn; then it counts as a failed attempt."""
-
-FOREIGN = frozenset({"hello.application", "hello.cluster", "hello.site", "identity.certificate"})
-"""Refusals that mean: another server answered than was meant."""
-
-STALE = frozenset({"epoch.stale", "epoch.unknown"})
-"""Refusals that mean: that server acts under an epoch that is over."""
-
 
 Result = tuple[LogicView, list[Action]]
 
@@ -170,7 +168,7 @@ class _Turn:
         self.links[link] = after
         attempt = (State.CONNECTING, before.generation)
         if before.state is State.CONNECTING and (after.state, after.generation) != attempt:
-            self._release(_setup(link, before.generation))
+            self._release(setup_id(link, before.generation))
         for action in actions:
             if isinstance(action, Connect):
                 self._connect(link, action)
@@ -198,7 +196,7 @@ class _Turn:
 
     def _connect(self, link: Link, action: Connect) -> None:
         deadline = self.now + SETUP_SECONDS
-        self.setups, granted = self.setups.request(_setup(link, action.generation), self.now, deadline)
+        self.setups, granted = self.setups.request(setup_id(link, action.generation), self.now, deadline)
         if granted:
             self.actions.append(LinkDo(link, action))
             return
@@ -208,17 +206,17 @@ class _Turn:
 
     def _ask(self, action: Ask) -> None:
         deadline = self.now + SETUP_SECONDS
-        self.setups, granted = self.setups.request(_question(action.number), self.now, deadline)
+        self.setups, granted = self.setups.request(question_id(action.number), self.now, deadline)
         self.waiting_ask = None if granted else action
         if granted:
             self.actions.append(action)
 
     def _drop_ask(self) -> None:
         """A question that is not wanted any more gives its place back."""
-        current = _question(self.choice.ask) if self.choice.ask else ""
+        current = question_id(self.choice.ask) if self.choice.ask else ""
         setups = self.setups
         for id in [*setups.running, *(waiter.id for waiter in setups.waiting)]:
-            if id.startswith(_QUESTION) and id != current:
+            if id.startswith(QUESTION) and id != current:
                 self._release(id)
 
     def _release(self, id: str) -> None:
@@ -228,12 +226,12 @@ class _Turn:
 
     def _begin(self, id: str) -> None:
         ask = self.waiting_ask
-        if id.startswith(_QUESTION):
-            if ask is not None and _question(ask.number) == id:
+        if id.startswith(QUESTION):
+            if ask is not None and question_id(ask.number) == id:
                 self.waiting_ask = None
                 self.actions.append(ask)
             return
-        link, generation = _parse(id)
+        link, generation = link_of(id)
         view = self.links[link]
         if view.node is None or view.generation != generation:
             self._release(id)
@@ -246,12 +244,12 @@ class _Turn:
         self.setups, late = self.setups.expire(self.now)
         self.setups_timer = 0
         for id, refusal in late:
-            if id.startswith(_QUESTION):
+            if id.startswith(QUESTION):
                 ask, self.waiting_ask = self.waiting_ask, None
                 if ask is not None:
                     self.site(Asked(ask.number, ask.cluster, None))
                 continue
-            link, generation = _parse(id)
+            link, generation = link_of(id)
             self.link(link, Failed(generation, refusal.reason, code=refusal.code))
 
     def watch_setups(self) -> None:
@@ -379,22 +377,8 @@ def _stop(turn: _Turn, event: Stop) -> None:
             turn.link(link, event)
 
 
-_QUESTION = "question"
 _CONSEQUENCES = 4
 """What the links are given may change the choice once (a round that fails at once); the rest is for a fault of ours."""
-
-
-def _question(number: int) -> str:
-    return f"{_QUESTION}:{number}"
-
-
-def _setup(link: Link, generation: int) -> str:
-    return f"{link}:{generation}"
-
-
-def _parse(id: str) -> tuple[Link, int]:
-    link, _, generation = id.partition(":")
-    return Link(link), int(generation)
 
 
 _RULES: Mapping[type[Event], Callable[..., None]] = {

@@ -23,6 +23,17 @@ from stayline.link.site_events import (
 from stayline.link.standby import StandbyView
 from stayline.link.standby_events import Idle, Stop, Woke
 
+SETUP_SECONDS = 30.0
+"""How long a set-up may wait for its turn; then it counts as a failed attempt."""
+
+FOREIGN = frozenset({"hello.application", "hello.cluster", "hello.site", "identity.certificate"})
+"""Refusals that mean: another server answered than was meant."""
+
+STALE = frozenset({"epoch.stale", "epoch.unknown"})
+"""Refusals that mean: that server acts under an epoch that is over."""
+
+QUESTION = "question"
+
 
 class Timer(enum.StrEnum):
     """The waits that belong to no single link."""
@@ -160,3 +171,19 @@ def assignment_of(view: SiteView, link: Link) -> Assignment:
         move_range=view.plan.spread,
         mover=mover,
     )
+
+
+def question_id(number: int) -> str:
+    """What a question to another cluster is called among the set-ups."""
+    return f"{QUESTION}:{number}"
+
+
+def setup_id(link: Link, generation: int) -> str:
+    """What an attempt of a link is called among them."""
+    return f"{link}:{generation}"
+
+
+def link_of(id: str) -> tuple[Link, int]:
+    """The link and generation of such an attempt."""
+    link, _, generation = id.partition(":")
+    return Link(link), int(generation)
