@@ -214,7 +214,8 @@ class ConfigurationClient(ConfigurationRequests):
             self.copy.confirm()
         self._peer = None
         self._scout.end()
-        log.warning("configuration.disconnected", why=why)
+        level = log.info if self._standby.view.state is State.STOPPED else log.warning
+        level("configuration.disconnected", why=why)
         self._tell()
 
     def link_event(self, name: str, payload: msgspec.Raw, seq: int) -> None:

@@ -9,9 +9,10 @@ from stayline.domain.objects import ApplicationType as App
 from stayline.domain.objects import Connection
 from stayline.link.messages.interaction import Gone, Leaving, TicketRenewed
 from stayline.workspace.engine import WorkspaceEngine
+from stayline.workspace.settings import ServerAddress
 from stayline.workspace.status import LinkState, SessionState
 from stayline.workspace.view import Phase
-from tests.integration.workspace.world import Server, World, all_up, run, until
+from tests.integration.workspace.world import HOST, Server, World, all_up, run, until
 
 PROXY = App.INTERACTION_SERVER_PROXY
 SITE = "disaster-recovery.eservices-site"
@@ -173,6 +174,30 @@ def test_a_workspace_started_during_an_outage_works_and_says_how_old_its_configu
         await until(lambda: again.status().configuration.current, "back", timeout=10.0)
         assert again.view.links.config.as_of == 0.0
         assert again.status().configuration.from_disk_since == 0.0
+
+    run(tmp_path, story)
+
+
+def test_the_peer_configuration_server_takes_over_when_the_preferred_site_is_lost(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        options = world.options["interaction-workspace"]
+        options["disaster-recovery.enabled"] = "true"
+        options["disaster-recovery.preferred-site"] = "Site_A"
+        options["disaster-recovery.peer-site"] = "Site_B"
+        options["disaster-recovery.timeout"] = "1"
+        peer = Server(world, "Config_B", App.CONFIGURATION_SERVER, "Site_B")
+        await peer.open()
+        world.servers |= {"Config_A": world.config, "Config_B": peer}
+        both = tuple(ServerAddress(one.name, HOST, one.port) for one in (peer, world.config))
+        engine = await world.ready(configuration=both)
+        linked = engine.status().links["configuration"]
+        assert linked.server == "Config_A", "the preferred one, though it is not the first of the list"
+        lost = time.time()
+        await world.config.kill()
+        await until(lambda: engine.status().links["configuration"].server == "Config_B", "the peer")
+        assert time.time() - lost >= 1.0
+        await until(lambda: engine.status().configuration.current, "current again")
+        assert engine.view.phase is Phase.READY
 
     run(tmp_path, story)
 

@@ -151,3 +151,14 @@ def test_minor_links_are_told_while_the_core_works() -> None:
     found = banner(Phase.READY, links(chat=chat), [card(chat_up=False)])
     assert found is not None
     assert "cannot be sent" in found.text
+
+
+def test_who_waits_for_a_turn_is_told_when_it_comes() -> None:
+    held = LinkView(
+        name="Interaction Server", up=False, application="IxnProxy_B_2", why="5 others first", held_until=77.0
+    )
+    found = banner(Phase.RESTRICTED, links(interaction=held), [card()])
+    assert found is not None
+    assert (found.turn, found.next_at) == (True, 77.0)
+    assert "turn" in found.next
+    assert found.detail == "Trying IxnProxy_B_2. 5 others first."
