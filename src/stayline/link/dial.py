@@ -80,6 +80,8 @@ async def dial(endpoint: Endpoint, tls: TlsFiles, make: Callable[[], Wire], time
         raise unreachable(endpoint, "link.tls", f"TLS failed ({error.reason or error})") from error
     except OSError as error:
         raise unreachable(endpoint, "link.unreachable", error.strerror or str(error)) from error
+    except (ValueError, OverflowError) as error:  # a host or port that cannot be one
+        raise unreachable(endpoint, "link.unreachable", str(error)) from error
 
 
 async def addresses(endpoint: Endpoint) -> list[aiohappyeyeballs.AddrInfoType]:
@@ -130,17 +132,15 @@ async def _secure(
     endpoint: Endpoint, tls: TlsFiles, make: Callable[[], Wire], sock: socket.socket, timeout: float
 ) -> Wire:
     """TLS on a connected socket, which it owns from here on. Raises OSError."""
-    try:
-        with reusing(endpoint.session_key):
-            _, wire = await asyncio.get_running_loop().create_connection(
-                make,
-                sock=sock,
-                ssl=client_context(tls),
-                server_hostname=endpoint.host,
-                ssl_handshake_timeout=timeout,
-                ssl_shutdown_timeout=LINGER_SECONDS,
-            )
-    except BaseException:  # also when cancelled: nobody else knows of the socket
-        sock.close()
-        raise
+    # The socket is its transport's, which closes it when the handshake fails or is cancelled, a turn later. Closed here
+    # as well its descriptor would be another connection's by then, and that one would lose its reader.
+    with reusing(endpoint.session_key):
+        _, wire = await asyncio.get_running_loop().create_connection(
+            make,
+            sock=sock,
+            ssl=client_context(tls),
+            server_hostname=endpoint.host,
+            ssl_handshake_timeout=timeout,
+            ssl_shutdown_timeout=LINGER_SECONDS,
+        )
     return wire
