@@ -138,6 +138,8 @@ class Listener:
             wire.say_bye(refusal, "the listener closed", Kind.REFUSED)
         for arrival in list(self.waiting):
             arrival.refuse(refusal or self._closed())
+            if self.door is not None:
+                self.door.left(arrival.peer)  # It was not the door that refused.
         leaving = list(self.peers)
         for peer in leaving:
             peer.hang_up(refusal)
@@ -171,7 +173,7 @@ class Listener:
     # -- one incoming connection
 
     def _wire(self) -> Wire:
-        # Only the hello is read with this limit; what follows has the limit of what the hello proved.
+        # Until the welcome frames are read with this limit; what follows has the limit of what the hello proved.
         return Wire(
             self._connected, max_frame=_HELLO_FRAME_BYTES, write_limit=self.person_limits.write_buffer
         )
@@ -237,6 +239,7 @@ class Listener:
         except StaylineError as error:
             self._turn_away(arrival, error.refusal)
             return
+        wire.limit_frames(self.max_frame if peer.is_server else self.max_client_frame)
         wire.send(Frame(Kind.WELCOME, p=msgspec.Raw(msgspec.json.encode(own))))
         wire.liveness.start(
             opener.remote,
@@ -287,7 +290,6 @@ class Listener:
         if refusal is not None:
             raise RefusedError(refusal)
         peer.identity = self._identify(opener)
-        wire.limit_frames(self.max_frame if server else self.max_client_frame)
         return peer
 
     def _identify(self, opener: Hello) -> Identity | None:

@@ -39,16 +39,18 @@ _BUSY_RETRY_SECONDS = 0.5
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of one link. ``in_flight``: requests being worked on; ``write_buffer``: bytes waiting for a slow
-    reader; ``rate``/``burst``: frames per second / at once that the other side may send (rate 0: unlimited)."""
+    reader; ``rate``/``burst``: frames per second / at once that the other side may send (rate 0: unlimited);
+    ``early_bytes``: payload that may come before the link is open here, from who waits at a door among others."""
 
     in_flight: int = 256
     write_buffer: int = 4 * 1024 * 1024
     rate: float = 0.0
     burst: int = 0
+    early_bytes: int = 16_384
 
 
 PERSON_LIMITS = Limits(rate=50.0, burst=200)
-SERVER_LIMITS = Limits(in_flight=16_384, write_buffer=64 * 1024 * 1024)
+SERVER_LIMITS = Limits(in_flight=16_384, write_buffer=64 * 1024 * 1024, early_bytes=64 * 1024 * 1024)
 
 
 class Peer:
@@ -85,6 +87,7 @@ class Peer:
         self._handler: Handler | None = None
         self._opened = False
         self._early: list[Frame] = []
+        self._early_bytes = 0
         self._raw: Callable[[Frame], None] | None = None
         self._raw_everything = False
         self._numbers = itertools.count(1)
@@ -146,7 +149,10 @@ class Peer:
     # -- opening (called by the transport)
 
     async def start(self, handler: Handler) -> None:
-        """Give the link its handler. Raises what ``on_open`` refuses, after saying it to the other side."""
+        """Give the link its handler. Raises what ``on_open`` refuses, after saying it to the other side; what the other
+        side said, or LinkLostError, when the link has ended before: its handler would never be told that."""
+        if self.is_closed:
+            raise RefusedError(self.farewell) if self.farewell is not None else self._lost_error()
         self._handler = handler
         self._allowed = self._methods()
         try:
@@ -276,7 +282,9 @@ class Peer:
         return True
 
     def _wait_for_opening(self, frame: Frame) -> None:
-        if len(self._early) < self.limits.in_flight:
+        size = self._early_bytes + len(memoryview(frame.p)) + len(frame.m) + len(frame.k)
+        if len(self._early) < self.limits.in_flight and size <= self.limits.early_bytes:
+            self._early_bytes = size
             self._early.append(frame)
         elif frame.t is Kind.REQUEST:
             self._refuse(frame, self._busy())
