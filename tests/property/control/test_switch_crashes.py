@@ -11,6 +11,7 @@ from stayline.control.switch import run as run_module
 from stayline.control.switch import steps as steps_module
 from stayline.control.switch.engine import SwitchEngine
 from stayline.control.switch.journal import Journal, Record
+from stayline.control.switch.run import Written
 from stayline.domain.errors import RefusedError, refuse
 from stayline.domain.objects import ApplicationType, ConfigObject, ObjectType
 from stayline.domain.switchover import Mode, Request
@@ -197,13 +198,13 @@ class ModelCentre:
     def objects_with_site_option(self) -> list[tuple[ConfigObject, str]]:
         return [(ConfigObject(type=ObjectType.APPLICATION, name="Workspace"), self.world.option)]
 
-    async def change(self, operations: list[Operation], reason: str, key: str) -> int:
+    async def change(self, operations: list[Operation], reason: str, key: str) -> Written:
         self.world.burn()
         site = operations[0].value
         assert self.world.running[site], "the option was pointed to a site with closed doors"
         self.world.option = site
         self.world.burn()
-        return 2
+        return Written(2)
 
 
 class FusedJournal(Journal):
