@@ -246,6 +246,9 @@ class _Member:
         if name == "server.role":
             self._pair.role_changed(peer)
 
+    def on_statement(self, peer: Peer, statement: str) -> None:
+        self._handler.on_statement(peer, statement)
+
     def on_closed(self, peer: Peer, why: str) -> None:
         self._handler.on_closed(peer, why)
         # At once, not in the next turn when the kept link wakes up.
