@@ -13,6 +13,7 @@ _RESET = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 """SO_LINGER on, 0 seconds: closing resets."""
 
 _ESTABLISHED = 1
+_GONE_ALREADY = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.ECONNRESET})
 
 
 class FakePort:
@@ -23,7 +24,6 @@ class FakePort:
         self._reserved: socket.socket | None = bound(0)
         self.number: int = self._reserved.getsockname()[1]
         self._listening: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
         self._serving: set[asyncio.Task[None]] = set()
 
     @property
@@ -37,15 +37,14 @@ class FakePort:
             listening, self._reserved = self._reserved or bound(self.number), None
             listening.listen(BACKLOG)
             self._listening = listening
-            task = asyncio.get_running_loop().create_task(self._accept(listening), name="fake port")
-            self._accepting = task
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     def close(self) -> None:
         """Close: who connects is refused."""
         if self._listening is None:
             return
-        if self._accepting is not None:
-            self._accepting.cancel()
+        # In this order: the descriptor may be another socket's as soon as it is closed.
+        asyncio.get_running_loop().remove_reader(self._listening)
         self._listening.close()
         self._listening = None
         # Where the system does not give it back at once, nobody listens on it all the same.
@@ -61,26 +60,28 @@ class FakePort:
         """Close for good and wait for every task."""
         self.close()
         self.drop()
-        tasks = [*self._serving, *([self._accepting] if self._accepting is not None else [])]
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._serving:
+            await asyncio.wait(list(self._serving))
         if self._reserved is not None:
             self._reserved.close()
             self._reserved = None
 
-    async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
+    def _accept(self, listening: socket.socket) -> None:
+        """The port has connections: take those that there are."""
+        for _ in range(BACKLOG):
             try:
-                connection, _ = await loop.sock_accept(listening)
+                connection, _ = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
             except OSError as error:
-                if error.errno in (errno.EBADF, errno.EINVAL):
-                    return
+                if error.errno in _GONE_ALREADY:
+                    continue
                 raise
+            connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            task = loop.create_task(self.serve(connection), name="fake port connection")
-            self._serving.add(task)
-            task.add_done_callback(self._serving.discard)
+            serving = asyncio.get_running_loop().create_task(self.serve(connection), name="fake port")
+            self._serving.add(serving)
+            serving.add_done_callback(self._serving.discard)
 
 
 async def _not_served(connection: socket.socket) -> None:

@@ -170,9 +170,6 @@ class Acceptor:
         except (OSError, TimeoutError) as error:  # among them every ssl.SSLError
             self.failed += 1
             log.debug("link.handshake_failed", why=str(error) or type(error).__name__)
-        except BaseException:
-            connection.close()
-            raise
 
 
 def has_left(connection: socket.socket) -> bool:
