@@ -114,7 +114,8 @@ class Compared(enum.StrEnum):
 class Requested(Expectation, frozen=True, kw_only=True):
     """The next request ``method`` arrives. ``key``: compared with the key of the request of this method before.
     ``ticket``: the ticket shown, compared likewise with the one of the resume before (``renewed``: the newest one
-    issued). ``restore``: media named. ``workspace``, ``place``: the installation and the place, compared with the login before."""
+    issued). ``restore``: media named. ``workspace``, ``place``: the installation and the place, compared with the login
+    before."""
 
     method: str
     at: Pattern = "anything"

@@ -3,7 +3,10 @@
 import re
 from collections import defaultdict
 
-from stayline.conformance.case import Case, find_cases, load_suite, suite_folder
+from stayline.conformance.actions import ACTIONS, Becomes
+from stayline.conformance.case import Case, find_cases, load_suite, parse_cases, suite_folder
+from stayline.conformance.expectations import EXPECTATIONS
+from stayline.conformance.pure_run import run_pure
 
 SUITE = load_suite()
 SPEC = (suite_folder() / "SPEC.md").read_text(encoding="utf-8")
@@ -107,3 +110,22 @@ def test_cases_are_found_by_id_file_and_rule() -> None:
     assert {chapter_of(case) for case in find_cases(SUITE, ["14-draining"])} == {14}
     assert "C-301" in {case.id for case in find_cases(SUITE, ["3.2"])}
     assert find_cases(SUITE, []) == SUITE
+
+
+def test_every_verb_is_explained() -> None:
+    readme = (suite_folder() / "README.md").read_text(encoding="utf-8")
+    table = "\n".join(line for line in readme.splitlines() if line.startswith("| `"))
+    for verb in [*ACTIONS, *EXPECTATIONS]:
+        assert re.search(rf"`{re.escape(verb)}[`:]", table), verb
+    for becomes in Becomes:
+        assert f"`{becomes}`" in table
+
+
+def test_the_example_in_the_readme_is_the_case() -> None:
+    readme = (suite_folder() / "README.md").read_text(encoding="utf-8")
+    example = re.search(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    assert example is not None
+    (told,) = parse_cases("chapter: x\ncases:\n" + example[1], "README.md")
+    (case,) = find_cases(SUITE, [told.id])
+    assert (told.title, told.rules) == (case.title, case.rules)
+    assert run_pure(told) == []
