@@ -234,6 +234,27 @@ def test_the_configuration_is_told_in_steps_and_kept_back_while_stale(tmp_path: 
     play(tmp_path, story)
 
 
+def test_failed_handshakes_take_no_descriptor_from_other_links(tmp_path: Path) -> None:
+    """A socket closed under its transport would leave the next one with its number without a reader."""
+
+    async def story(stage: Stage) -> None:
+        stage.do(becomes("resetting"))
+
+        async def fail() -> None:
+            with pytest.raises(LinkLostError):
+                await stage.link(A1)
+
+        async def work() -> None:
+            peer = await stage.link(A2)
+            assert peer.hello.application == A2
+            await peer.close()
+
+        for _ in range(5):
+            await asyncio.gather(*(one() for _ in range(8) for one in (fail, work)))
+
+    play(tmp_path, story)
+
+
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
     async def story(stage: Stage) -> None:
         with pytest.raises(RefusedError) as caught:
