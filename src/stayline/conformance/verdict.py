@@ -126,20 +126,28 @@ def _times(expected: see.Times, court: Court) -> Verdict:
 
 
 def _set_ups(expected: see.SetUps, court: Court) -> Verdict:
-    """Set-ups by time: each attempt opens one, the first word about its link ends it."""
-    open_: dict[str, int] = {}
+    """Each attempt begins a set-up, the first word about its link ends it. A server may hear of the end of one a
+    little after the beginning of the next."""
+    begun: dict[str, list[float]] = {}
+    ended: dict[str, list[float]] = {}
     settled: set[int] = set()
-    most = 0
     for one in court.record:
         if court.scene.links.get(one.server) is Link.CONFIGURATION:
             continue
         if one.what is Seen.ATTEMPT:
-            open_[one.server] = open_.get(one.server, 0) + 1
-            most = max(most, sum(open_.values()))
+            begun.setdefault(one.server, []).append(one.at)
         elif one.what in (Seen.WELCOMED, Seen.REFUSED, Seen.CLOSED) and one.link not in settled:
             if one.link:
                 settled.add(one.link)
-            open_[one.server] = max(0, open_.get(one.server, 0) - 1)
+            if len(ended.get(one.server, [])) < len(begun.get(one.server, [])):
+                ended.setdefault(one.server, []).append(one.at)
+    spans = [
+        (start, end)
+        for server, starts in begun.items()
+        for start, end in itertools.zip_longest(starts, ended.get(server, []), fillvalue=float("inf"))
+    ]
+    late = court.slack / 4
+    most = max((sum(a <= at < b - late for a, b in spans) for at, _ in spans), default=0)
     seen = f"at most {most} set-ups were under way at once"
     return Verdict(Outcome.MET if most <= expected.most else Outcome.BROKEN, seen)
 
