@@ -192,6 +192,8 @@ def test_the_peer_configuration_server_takes_over_when_the_preferred_site_is_los
         engine = await world.ready(configuration=both)
         # Though it is not the first of the list, which is all that was known at first.
         await until(lambda: engine.view.links.config.application == "Config_A", "the preferred one")
+        # A link that stood for less than a second does not end the loss of its site.
+        await until(lambda: time.time() - engine.view.links.config.since > 1.1, "it has stood for a while")
         lost = time.time()
         await world.config.kill()
         await until(lambda: engine.status().links["configuration"].server == "Config_B", "the peer")
