@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import random as random_module
 import signal
 import sys
@@ -33,6 +34,13 @@ from stayline.link.tokens import Statement, TokenVerifier
 
 PASSWORDS_AT_ONCE = 16
 """Passwords on their way to a Configuration Server from one process. The proxies' pace is their own business."""
+
+CONFIGURATION_ADDP = 10.0
+"""Seconds of silence on a client process's link to a Configuration Server. A Workspace answers its polls at once; this
+loop is busy with a thousand of them when all lose their links."""
+
+NICENESS = 5
+"""In a centre the agents' machines take no time from the servers; here servers come first."""
 
 _LOGIN_ATTEMPTS = 40
 _RETRY_SECONDS = 0.5
@@ -259,11 +267,13 @@ def _operator_client(layout: Layout) -> ConfigurationClient:
     """A configuration client with the operator's certificate: it sees everybody."""
     bootstrap = load_bootstrap(layout.sites[layout.first_site].folder)
     hello = Hello(application="operator", type=OPERATOR, instance=uuid.uuid4().hex)
-    return ConfigurationClient(configuration_endpoints(bootstrap), lambda: hello, layout.operator)
+    endpoints = configuration_endpoints(bootstrap, CONFIGURATION_ADDP, CONFIGURATION_ADDP)
+    return ConfigurationClient(endpoints, lambda: hello, layout.operator)
 
 
 async def run_storm_clients(state: Path, first: int, count: int) -> None:
     """Be a client process until told to finish, or the parent is gone."""
+    os.nice(NICENESS)
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)

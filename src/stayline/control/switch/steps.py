@@ -28,6 +28,9 @@ FENCED = "fenced"
 SETUP_SECONDS = "setup_seconds"
 """The fact what the set-up of a client cost at the old site, while its proxies were there to say it."""
 
+RESUME_SECONDS = 30.0
+"""How long the plan waits for agents, beyond the time over which they were told to spread their move."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -297,10 +300,11 @@ async def resume(run: Run) -> Outcome:
         return True if seen[0] >= before else None
 
     note = ""
+    patience = RESUME_SECONDS + float(run.facts.get("spread", "0"))
     try:
-        await run.until(look, 30.0, lambda: "", fix="")
+        await run.until(look, patience, lambda: "", fix="")
     except StaylineError:
-        note = "; the others have not come back within 30 s"
+        note = f"; the others have not come back within {patience:g} s"
     return Outcome(
         evidence=f"{seen[0]} of {before} agents are back, {seen[1]} open interactions{note}",
         facts={
