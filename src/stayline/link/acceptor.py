@@ -7,10 +7,12 @@ import asyncio
 import errno
 import socket
 import ssl
+from collections import deque
 from collections.abc import Callable
 
 import structlog
 
+from stayline.link.lobby import Lobby
 from stayline.link.wire import LINGER_SECONDS
 
 log = structlog.get_logger(__name__)
@@ -19,7 +21,7 @@ BACKLOG = 2_048
 """Connections that may wait in the kernel (its own limit, ``net.core.somaxconn``, may be lower)."""
 
 STALLED_SECONDS = 0.5
-"""A handshake that takes longer waits for the network or for a client that says nothing, not for us: it goes on, but
+"""A handshake that takes longer waits for the network or for a client that says no more, not for us: it goes on, but
 no longer keeps others out."""
 
 MAX_UNFINISHED = 1_024
@@ -29,6 +31,9 @@ _AT_ONCE = 64
 _PAUSE_SECONDS = 0.25
 """After an error of accepting that time may heal (no descriptors left)."""
 
+_NO_ROOM_SECONDS = 0.02
+"""Until the next look whether those who were let into the lobby have spoken."""
+
 _NOT_YET = (BlockingIOError, InterruptedError)
 _GONE_ALREADY = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.ECONNRESET})
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
@@ -37,8 +42,9 @@ _ESTABLISHED = 1
 
 class Acceptor:
     """Accepts on all addresses of one host and port and makes each connection, once TLS stands, a protocol of
-    ``make()``. ``handshakes``: TLS handshakes at a time (see :meth:`allow`); ``timeout``: seconds for one.
-    ``abandoned`` counts connections whose client had left before TLS, ``failed`` handshakes that failed."""
+    ``make()``. ``handshakes``: TLS handshakes at a time (see :meth:`allow`), which begin with the client's first word;
+    ``timeout``: seconds for that word, and for a handshake. ``abandoned`` counts connections whose client had left
+    before TLS, ``failed`` handshakes that failed and clients that said nothing."""
 
     def __init__(
         self, make: Callable[[], asyncio.Protocol], tls: ssl.SSLContext, *, handshakes: int, timeout: float
@@ -55,6 +61,8 @@ class Acceptor:
         self._busy: set[asyncio.Task[None]] = set()
         self._unfinished: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
+        self._lobby = Lobby(self._spoke, self._said_nothing, timeout=timeout)
+        self._spoken: deque[socket.socket] = deque()  # Out of the lobby, while no handshake could begin.
 
     def allow(self, handshakes: int) -> None:
         """That many handshakes at a time from now on."""
@@ -78,7 +86,8 @@ class Acceptor:
         return int(self._sockets[0].getsockname()[1])
 
     def close(self) -> None:
-        """Close the port. Handshakes under way go on; what becomes of them is up to the protocol."""
+        """Close the port. Handshakes under way go on; what becomes of them is up to the protocol. Connections without
+        one are closed, as those that still wait in the kernel."""
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
@@ -86,10 +95,15 @@ class Acceptor:
         for one in sockets:
             self._stop_reading(one)
             one.close()
+        self._lobby.close()
+        while self._spoken:
+            self._spoken.popleft().close()
 
     # -- accepting
 
     def _resume(self) -> None:
+        while self._spoken and not self._is_full():
+            self._begin_unless_left(self._spoken.popleft())
         if self._pause is not None or self._is_full():
             return
         for one in self._sockets:
@@ -111,6 +125,9 @@ class Acceptor:
             if self._is_full():
                 self._stop_reading(listening)
                 return
+            if not self._lobby.has_room:
+                self._rest(_NO_ROOM_SECONDS)
+                return
             try:
                 connection, _ = listening.accept()
             except _NOT_YET:
@@ -119,27 +136,44 @@ class Acceptor:
                 if error.errno in _GONE_ALREADY:
                     self.abandoned += 1
                     continue
-                self._rest(error)
+                log.error("port.accept_failed", why=error.strerror or str(error), again_in=_PAUSE_SECONDS)
+                self._rest(_PAUSE_SECONDS)
                 return
-            if has_left(connection):
-                self.abandoned += 1
-                connection.close()
-                continue
             connection.setblocking(False)
-            self._begin(connection)
+            if has_spoken(connection):
+                self._begin_unless_left(connection)
+            else:
+                self._lobby.enter(connection)
 
-    def _rest(self, error: OSError) -> None:
-        """The system gives us no connection now; another attempt later."""
-        log.error("port.accept_failed", why=error.strerror or str(error), again_in=_PAUSE_SECONDS)
+    def _rest(self, seconds: float) -> None:
+        """Nobody can be taken now; another attempt later."""
         for one in self._sockets:
             self._stop_reading(one)
-        self._pause = self._loop.call_later(_PAUSE_SECONDS, self._rested)
+        self._pause = self._loop.call_later(seconds, self._rested)
 
     def _rested(self) -> None:
         self._pause = None
         self._resume()
 
+    def _spoke(self, connection: socket.socket) -> None:
+        """A client in the lobby says its first word, or has left."""
+        if self._is_full():
+            self._spoken.append(connection)
+        else:
+            self._begin_unless_left(connection)
+
+    def _said_nothing(self) -> None:
+        self.failed += 1
+        log.debug("link.handshake_failed", why="the client said nothing")
+
     # -- one handshake
+
+    def _begin_unless_left(self, connection: socket.socket) -> None:
+        if has_left(connection):
+            self.abandoned += 1
+            connection.close()
+        else:
+            self._begin(connection)
 
     def _begin(self, connection: socket.socket) -> None:
         task = self._loop.create_task(self._shake(connection), name="tls-handshake")
@@ -170,6 +204,17 @@ class Acceptor:
         except (OSError, TimeoutError) as error:  # among them every ssl.SSLError
             self.failed += 1
             log.debug("link.handshake_failed", why=str(error) or type(error).__name__)
+
+
+def has_spoken(connection: socket.socket) -> bool:
+    """Whether there is something to read on a non-blocking connection, be it that its client has left."""
+    try:
+        connection.recv(1, socket.MSG_PEEK)
+    except _NOT_YET:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def has_left(connection: socket.socket) -> bool:

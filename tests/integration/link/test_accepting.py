@@ -35,6 +35,17 @@ def silent(port: int) -> socket.socket:
     return socket.create_connection((HOST, port))
 
 
+FIRST_BYTES = b"\x16\x03\x01\x02\x00"
+"""The beginning of a client's first TLS record."""
+
+
+def stalled(port: int) -> socket.socket:
+    """A client that begins its handshake and says no more: it takes a handshake's place."""
+    client = silent(port)
+    client.sendall(FIRST_BYTES)
+    return client
+
+
 @pytest.mark.parametrize("runner", [run, run_plain], ids=["uvloop", "asyncio"])
 def test_only_so_many_handshakes_at_a_time_and_everybody_gets_in(
     material: Material, runner: Callable[[Work], None], monkeypatch: pytest.MonkeyPatch
@@ -67,9 +78,9 @@ def test_who_left_while_nobody_accepted_is_dropped_before_tls(
     async def scenario() -> None:
         async with listening(material, Recorder(), handshakes=1) as listener:
             acceptor = acceptor_of(listener)
-            blocking = silent(listener.port)
+            blocking = stalled(listener.port)
             await until(lambda: acceptor.at_work == 1, "the only place is taken")
-            for spoke in (b"", b"\x16\x03\x01\x02\x00"):  # the beginning of a client's first TLS record
+            for spoke in (b"", FIRST_BYTES):
                 gone = silent(listener.port)
                 gone.sendall(spoke)
                 gone.close()
@@ -88,10 +99,10 @@ def test_who_left_while_nobody_accepted_is_dropped_before_tls(
     runner(scenario())
 
 
-def test_clients_that_say_nothing_do_not_keep_others_out_for_long(material: Material) -> None:
+def test_clients_that_say_no_more_do_not_keep_others_out_for_long(material: Material) -> None:
     async def scenario() -> None:
         async with listening(material, Recorder(), handshakes=2, hello_timeout=30.0) as listener:
-            idle = [silent(listener.port) for _ in range(4)]
+            idle = [stalled(listener.port) for _ in range(4)]
             peer = await asyncio.wait_for(open_person(material, listener), 4.0)
             assert not peer.is_closed
             for one in idle:
@@ -118,7 +129,7 @@ def test_the_bound_may_be_changed_while_listening(material: Material) -> None:
     async def scenario() -> None:
         async with listening(material, Recorder(), handshakes=1, hello_timeout=30.0) as listener:
             acceptor = acceptor_of(listener)
-            idle = [silent(listener.port) for _ in range(3)]
+            idle = [stalled(listener.port) for _ in range(3)]
             await until(lambda: acceptor.at_work == 1, "one at a time")
             listener.bound_handshakes(3)
             await until(lambda: acceptor.at_work == 3, "three at a time", 0.4)
