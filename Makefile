@@ -19,7 +19,7 @@ test:
 check:
 	@$(PYTHON) scripts/setup.py test
 	@$(MAKE) --no-print-directory static
-	@$(BIN)/python -m pytest tests/unit tests/property $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal tests/unit tests/property $(ARGS)
 
 static:
 	@$(BIN)/ruff format --check .

@@ -44,7 +44,8 @@ class Way:
 
 class FaultProxy:
     """Relays connections to ``host:port``. ``listen``: where to listen; port 0 takes a free one. From the first
-    :meth:`open` on, the attributes ``host`` and ``port`` say where. Faults hold for standing and for new links, until :meth:`heal`."""
+    :meth:`open` on, the attributes ``host`` and ``port`` say where. Faults hold for standing and for new links,
+    until :meth:`heal`."""
 
     def __init__(self, host: str, port: int, *, listen: str = "127.0.0.1", listen_port: int = 0) -> None:
         self.host = listen
