@@ -13,7 +13,8 @@ from stayline.domain.interaction import TRANSITIONS
 from stayline.domain.option_catalogue import CATALOGUE
 from stayline.domain.switchover import PLAN
 
-FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference" / "generated"
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "docs" / "reference" / "generated"
 
 
 def cell(text: str) -> str:
@@ -116,12 +117,18 @@ def plan() -> str:
     return f"# Steps of a site switch\n\n{table(head, rows)}"
 
 
+def specification() -> str:
+    """The numbered rules of the connection logic, as the conformance suite cites them."""
+    return (ROOT / "conformance" / "SPEC.md").read_text()
+
+
 PAGES = {
     "options.md": options,
     "controls.md": controls,
     "life-cycle.md": life_cycle,
     "processes.md": processes,
     "switch-steps.md": plan,
+    "connection-specification.md": specification,
 }
 
 
