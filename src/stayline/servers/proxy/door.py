@@ -13,6 +13,7 @@ from stayline.link.door import ONLY_ASKED
 from stayline.link.messages.envelope import Hello, Waiting
 from stayline.link.peer import Peer
 from stayline.link.tokens import TokenVerifier
+from stayline.servers.proxy.shares import Shares
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +55,7 @@ class ProxyDoor:
     ) -> None:
         self.admission = Admission(settings)
         self.forged = 0
+        self.shares = Shares()
         self._name = name
         self._verifier = verifier
         self._opening = opening
@@ -77,15 +79,22 @@ class ProxyDoor:
         refuse: Callable[[Refusal], None],
     ) -> None:
         """An opener whose token is good."""
-        kind = self._lane(peer, hello)
         user = peer.identity.user if peer.identity is not None else ""
+        kind = self._lane(peer, hello)
+        if not self.shares.has_room(user, kind):
+            kind = Kind.LOGIN
+        if not self.shares.has_room(user, kind):
+            why = f"{user} has too many links that wait already"
+            refuse(self._not_now(peer, self.admission.settings.longest_wait, why))
+            return
+        self.shares.take(peer, user, kind)
         self._waiting[peer] = _Opener(kind, enter, wait, refuse)
-        now, who = self._loop.time(), f"{user}/{hello.instance}"
-        self._do(self.admission.arrive(peer, kind, now, chance=self._chance(), who=who))
+        self._do(self.admission.arrive(peer, kind, self._loop.time(), chance=self._chance(), who=user))
 
     def left(self, peer: Peer) -> None:
         """The link of an opener or of a client is gone."""
         self._waiting.pop(peer, None)
+        self.shares.give_back(peer)
         if peer.farewell is not None and peer.farewell.code == ONLY_ASKED:
             self._unmeasured(peer)  # It has what it came for.
         wasted = self.admission.wasted
@@ -125,6 +134,7 @@ class ProxyDoor:
         """Refuse everybody who waits."""
         for peer in self.admission.send_away():
             assert isinstance(peer, Peer)
+            self.shares.give_back(peer)
             self._waiting.pop(peer).refuse(refusal)
         self._arm()
 
@@ -173,6 +183,7 @@ class ProxyDoor:
             if isinstance(decision, Enter):
                 self._enter(peer, opener)
             else:
+                self.shares.give_back(peer)
                 opener.refuse(self._not_now(peer, decision.retry_after, decision.why))
         self._arm()
         self._on_change()
@@ -193,6 +204,7 @@ class ProxyDoor:
         self._do(self.admission.finished(peer, self._loop.time(), measured=False))
 
     def _over(self, peer: Peer) -> None:
+        self.shares.give_back(peer)
         timer = self._setups.pop(peer, None)
         if timer is not None:
             timer.cancel()

@@ -40,11 +40,17 @@ def ticket(b: Bench, agent: str, seconds: float = 600.0) -> str:
 class Opener:
     """A client that may have to wait: ``waits`` are the frames that said so."""
 
-    def __init__(self, b: Bench, user: str, ticket: str = "", hello_timeout: float = 10.0) -> None:
+    def __init__(
+        self, b: Bench, user: str, ticket: str = "", hello_timeout: float = 10.0, instance: str = ""
+    ) -> None:
         self.client = Client()
         self.waits: list[Waiting] = []
         hello = Hello(
-            application="Workspace", type="Workspace", instance=user, token=b.token(user), ticket=ticket
+            application="Workspace",
+            type="Workspace",
+            instance=instance or user,
+            token=b.token(user),
+            ticket=ticket,
         )
         self.task = asyncio.create_task(
             connect(
