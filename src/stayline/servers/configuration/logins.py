@@ -79,17 +79,24 @@ class Logins:
         """Give the threads back."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def login(self, request: Login, address: str = "") -> LoggedIn:
-        """``address``: the host at the other end of the link. Raises RefusedError ``auth.failed``,
-        ``auth.throttled`` or ``auth.busy`` (both with ``retry_after``)."""
+    async def login(
+        self, request: Login, address: str = "", gone: Callable[[], bool] = lambda: False
+    ) -> LoggedIn:
+        """``address``: the host at the other end of the link, ``gone()`` whether that link has ended: nobody checks a
+        password that nobody waits for. Raises RefusedError ``auth.failed``, ``auth.throttled`` or ``auth.busy`` (both
+        with ``retry_after``), ``auth.abandoned``."""
         limit = int(self._option("login-queue"))
         if self._waiting >= limit:
             raise RefusedError(self._no_room())
         keys = _keys(request, address)
-        self._admit(request.user, keys)
+        at = self._admit(request.user, keys)
         self._waiting += 1
         try:
             async with self._running:
+                if gone():
+                    # Nothing was learnt by it, so it is no failure either.
+                    self._take_back(keys, at)
+                    raise refuse("auth.abandoned", "Who wanted to log in has left.", retryable=True)
                 logged_in = await self._check(request)
                 self._forget(keys)
                 return logged_in
@@ -162,8 +169,9 @@ class Logins:
         )
         return LoggedIn(token=self._signer.sign_identity(identity), identity=identity)
 
-    def _admit(self, user: str, keys: "tuple[_Key, _Key]") -> None:
-        """Every attempt counts as failed until it succeeds, so that guesses side by side count too.
+    def _admit(self, user: str, keys: "tuple[_Key, _Key]") -> float:
+        """Every attempt counts as failed until it succeeds, so that guesses side by side count too; the time under
+        which it counts.
 
         Failures count for the place they come from, so that nobody can lock out somebody else.
         """
@@ -179,6 +187,16 @@ class Logins:
             self._attempts.move_to_end(key)
         while len(self._attempts) > REMEMBERED:
             self._attempts.popitem(last=False)
+        return now
+
+    def _take_back(self, keys: "tuple[_Key, _Key]", at: float) -> None:
+        """One attempt is as if it had not been."""
+        for key in keys:
+            attempts = self._attempts.get(key, [])
+            if at in attempts:
+                attempts.remove(at)
+            if not attempts:
+                self._attempts.pop(key, None)
 
     def _forget(self, keys: "tuple[_Key, _Key]") -> None:
         """The right password: the place's failures are forgiven, and counted no longer for its address."""

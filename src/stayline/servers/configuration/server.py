@@ -301,7 +301,8 @@ class ConfigurationServer:
     async def login(self, peer: Peer, request: Login) -> LoggedIn:
         """``auth.login``."""
         assert self.logins is not None, "nobody can connect before the configuration is known"
-        return await self.logins.login(request, peer.remote_address.rpartition(":")[0])
+        address = peer.remote_address.rpartition(":")[0]
+        return await self.logins.login(request, address, lambda: peer.is_closed)
 
     def renew(self, peer: Peer, request: Renew) -> LoggedIn:
         """``auth.renew``."""

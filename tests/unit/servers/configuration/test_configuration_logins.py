@@ -254,3 +254,27 @@ def test_who_invents_places_is_stopped_by_the_address(tmp_path: Path) -> None:
 
 def test_a_password_is_in_no_repr() -> None:
     assert "hunter2" not in repr(Login(user="ann", password="hunter2"))
+
+
+def test_nobody_checks_the_password_of_somebody_who_has_left(tmp_path: Path) -> None:
+    async def play() -> None:
+        checker, left = Checker(), False
+        checker.open.clear()
+        logins = made(tmp_path, checker, Clock(), login_failures=2, login_queue=10)
+        running = [asyncio.create_task(logins.login(Login(user="ann", password="ann"))) for _ in range(2)]
+        assert await asyncio.to_thread(checker.full.wait, 10)
+        waiting = [
+            asyncio.create_task(logins.login(Login(user="bob", password="bob"), "host", lambda: left))
+            for _ in range(2)
+        ]
+        await asyncio.sleep(0)
+        left = True
+        checker.open.set()
+        await asyncio.gather(*running)
+        assert [(await refusal_of(one)).code for one in waiting] == ["auth.abandoned"] * 2
+        assert checker.seen == ["hash of ann"] * 2
+        # Those were no failures: bob, who has two, is not throttled.
+        assert (await logins.login(Login(user="bob", password="bob"), "host")).identity.user == "bob"
+        logins.close()
+
+    asyncio.run(play())
