@@ -102,7 +102,7 @@ class _Run:
         )
         self._option = OptionWatch(layout)
         self.logins_per_second = 0.0
-        self.resumes_per_second = 0.0
+        self.rounds: list[float] = []
 
     def _tell(self, sentence: str) -> None:
         self._say(f"{time.monotonic() - self._began:6.1f} s  {sentence}")
@@ -160,7 +160,7 @@ class _Run:
             times = [one.at for one in self._clients.turned.values() if one.at >= began]
             spent += max(times) - min(times)
             rates.append(rate_of(times))
-        self.resumes_per_second = statistics.median(rates)
+        self.rounds = rates
         told = ", ".join(f"{rate:.0f}" for rate in rates)
         self._tell(f"{sample} agents resumed, {AT_ONCE} at a time: {told} resumes a second")
 
@@ -240,7 +240,8 @@ class _Run:
     ) -> Storm:
         agents = self._wishes.agents
         proxies = max(1, after.proxies or before.proxies)
-        cost = proxies / self.resumes_per_second if self.resumes_per_second else 0.0
+        resumes = statistics.median(self.rounds)
+        cost = proxies / resumes if resumes else 0.0
         ours = moved.curve("Stayline", agents)
         modelled = simulate(
             ORIGINAL, agents=agents, cost=cost, proxies=proxies, random=Random(1).random, cap=600.0
@@ -256,7 +257,7 @@ class _Run:
             reported_cost=after.cost or before.cost,
             window=window,
             logins=self.logins_per_second,
-            resumes=self.resumes_per_second,
+            rounds=self.rounds,
             moved=moved,
             original=original,
         )

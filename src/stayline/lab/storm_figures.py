@@ -1,5 +1,7 @@
 """The figures of a storm, and whether they are what was promised. Pure."""
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -31,7 +33,9 @@ class StormFigures(msgspec.Struct, frozen=True, kw_only=True):
 class StormDetail(msgspec.Struct, frozen=True, kw_only=True):
     """The line before it: what the figures rest on.
 
-    ``setup_seconds``: cost of a set-up, as the whole lab's rate says it (x ``proxies``); ``reported_setup_seconds``: as
+    ``resume_rounds``: resumes per second in each round of the calibration, of which the middle one is taken: far apart
+    or rising, they say that something else used the machine. ``setup_seconds``: cost of a set-up, as the whole lab's
+    rate says it (x ``proxies``); ``reported_setup_seconds``: as
     the proxies measured it themselves. ``window``: the spread window that the switch wrote (0: none).
     ``outage_seconds``: from the first lost link to the last agent back. ``uninformed``: looks at a waiting agent that
     did not know until when; ``late`` those whose time had passed by more than a tolerance; ``looks`` all of them.
@@ -41,6 +45,7 @@ class StormDetail(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     proxies: int
+    resume_rounds: list[float]
     setup_seconds: float
     reported_setup_seconds: float
     window: float
@@ -87,12 +92,13 @@ def judged(
     reported_cost: float,
     window: float,
     logins: float,
-    resumes: float,
+    rounds: Sequence[float],
     moved: Move,
     original: Move | None,
 ) -> tuple[StormFigures, StormDetail, bool]:
     """The two lines, and whether nothing that may never happen has happened. (Speeds are told, but a slow machine is no
     fault: they do not count here.)"""
+    resumes = statistics.median(rounds) if rounds else 0.0
     ideal = agents * cost / proxies
     back = max((at - moved.told_at for at in moved.times), default=0.0) if moved.complete else None
     counts = moved.counts
@@ -113,6 +119,7 @@ def judged(
     faults = _faults(agents, moved, wasted)
     detail = StormDetail(
         proxies=proxies,
+        resume_rounds=[round(rate, 1) for rate in rounds],
         setup_seconds=round(cost, 5),
         reported_setup_seconds=round(reported_cost, 5),
         window=window,
@@ -164,6 +171,10 @@ def _speeds(figures: StormFigures) -> list[str]:
     found: list[str] = []
     if figures.ratio is not None and figures.ratio > RATIO:
         found.append(f"all were back after {figures.ratio:.2f} times the ideal, {RATIO:g} is the goal")
+    if figures.ratio is not None and figures.ratio < 1.0:
+        found.append(
+            "all were back sooner than the ideal: the machine was busier while the cost was measured"
+        )
     logins, resumes = figures.logins_per_second, figures.resumes_per_second
     if logins and resumes < RESUMES_PER_LOGIN * logins:
         found.append(

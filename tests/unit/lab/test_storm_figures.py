@@ -52,7 +52,7 @@ def judge(
         reported_cost=0.2,
         window=1.2,
         logins=logins,
-        resumes=resumes,
+        rounds=[resumes * 0.9, resumes, resumes * 3],
         moved=moved,
         original=original,
     )
@@ -108,6 +108,13 @@ def test_a_slow_machine_is_no_fault_but_is_told() -> None:
     assert figures.ratio == 1.44
     assert "1.44 times the ideal" in detail.why
     assert "3.0 times as fast as logging in" in detail.why
+
+
+def test_sooner_than_the_ideal_says_that_the_ideal_was_measured_badly() -> None:
+    figures, detail, passed = judge(move(), resumes=5.0)
+    assert (figures.ratio, passed) == (0.6, True)
+    assert "sooner than the ideal" in detail.why
+    assert detail.resume_rounds == [4.5, 5.0, 15.0]
 
 
 def test_the_original_capped_is_null_and_says_how_many_were_back() -> None:
