@@ -14,7 +14,7 @@ from stayline.conformance.centre import AGENT, PLACE
 from stayline.conformance.client import Client, Desk, MakeClient
 from stayline.conformance.court import Court, Marks, Outcome, Verdict, connected_or_last, last_status
 from stayline.conformance.credentials import Credentials
-from stayline.conformance.expectations import OF_STATUS, ShowsSession
+from stayline.conformance.expectations import OF_STATUS, Connected, ShowsSession
 from stayline.conformance.fake_configuration import PASSWORD
 from stayline.conformance.pure_run import AT_ITS_END
 from stayline.conformance.record import Happening, Record, Seen
@@ -25,6 +25,10 @@ from stayline.domain.errors import StaylineError, refuse
 
 LOOK_SECONDS = 0.02
 """How often a step is judged again when nothing new is seen: what a client shows may change by time alone."""
+
+SETTLE_SECONDS = 0.05
+"""A server knows that a link stands when it has said its welcome; so long the client has to hear it before the story
+goes on."""
 
 SLACK_SECONDS = 0.4
 """By how much a time may be off: real sockets, a busy machine."""
@@ -91,6 +95,7 @@ class Player:
         self._news = asyncio.Event()
         self._record.on_change = self._news.set
         self._doing = False
+        self._settling = 0.0
         self._started_at = 0.0
         self._unjudged = ""
         state = folder / "state"
@@ -160,6 +165,7 @@ class Player:
     async def _do(self, action: actions.AnyAction) -> str:
         if not self._doing:
             self._doing = True
+            await asyncio.sleep(self._settling)
             self._marks.block(self._record, self._site.scene, self._record.now)
         verb = _OF_CLIENT.get(type(action))
         if verb is not None:
@@ -229,6 +235,7 @@ class Player:
         """Empty when the step was met, else what was seen instead."""
         assert step.see is not None
         self._doing = False
+        self._settling = SETTLE_SECONDS if isinstance(step.see, Connected) else 0.0
         if isinstance(step.see, OF_STATUS) and not await self._tells():
             if step.see == _CONFIRMED:
                 # That much the servers see as well.
