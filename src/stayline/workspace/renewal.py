@@ -16,6 +16,9 @@ SHARE = 0.8
 RETRY_SHARE = 0.02
 """Part of a token's life between two attempts while no Configuration Server answers."""
 
+LOOK_SECONDS = 30.0
+"""Between two looks at the clock: pauses do not pass while the machine sleeps, and the token's life does."""
+
 LEAST_PAUSE = 0.5
 LONGEST_PAUSE = 60.0
 
@@ -56,11 +59,18 @@ class Renewal:
             life = max(1.0, expires - issued)
             # A little chance: who logged in together shall not come back together.
             due = issued + life * (SHARE - 0.1 * self._random())
-            await asyncio.sleep(max(0.0, due - self._clock()))
+            await self._until(due)
             answer = await self._attempt(life, expires)
             if answer is None:
                 return
             issued, expires = self._clock(), answer.identity.expires
+
+    async def _until(self, due: float) -> None:
+        while True:
+            left = due - self._clock()
+            if left <= 0.0:
+                return
+            await asyncio.sleep(min(left, LOOK_SECONDS))
 
     async def _attempt(self, life: float, expires: float) -> LoggedIn | None:
         """Until a server answers; None when the answer is no, or the token has expired meanwhile."""

@@ -4,9 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import pytest
+
 from stayline.domain.errors import LinkLostError, Refusal, refuse
 from stayline.link.messages.configuration import LoggedIn
 from stayline.link.messages.envelope import Identity
+from stayline.workspace import renewal as renewal_module
 from stayline.workspace.renewal import Renewal
 
 AWAY = LinkLostError(Refusal(code="config.unreachable", reason="Nobody answers.", retryable=True))
@@ -80,3 +83,20 @@ def test_while_nobody_answers_it_is_asked_again_before_the_token_expires() -> No
 def test_a_refusal_ends_it_and_is_told() -> None:
     story, _ = play(1.0, refuse("auth.disabled", "The person is disabled."))
     assert (story.got, story.refused) == ([], ["auth.disabled"])
+
+
+def test_a_machine_that_slept_renews_as_soon_as_it_is_awake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewal_module, "LOOK_SECONDS", 0.05, raising=False)
+
+    async def run() -> None:
+        story, now = Story(lambda: token("second", 40_000.0)), [1_000.0]
+        renewal = Renewal(story.renew, story.renewed, story.no, clock=lambda: now[0], random=lambda: 0.0)
+        renewal.start(now[0], now[0] + 43_200.0)
+        await asyncio.sleep(0)
+        assert story.got == []
+        now[0] += 36_000.0  # Ten hours, of which the event loop's clock knows nothing.
+        await asyncio.wait_for(story.over.wait(), 5.0)
+        assert story.got == ["second"]
+        await renewal.stop()
+
+    asyncio.run(run())
