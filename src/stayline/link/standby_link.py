@@ -6,6 +6,7 @@ comes from an earlier one has no effect.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -183,6 +184,7 @@ class StandbyLink:
             self._cancel()
             attempt = self._try(action.generation, action.node)
             self._attempt = asyncio.get_running_loop().create_task(attempt, name=f"link {self.name}")
+            self._attempt.add_done_callback(partial(self._attempted, action.generation))
         elif isinstance(action, Wait):
             self._cancel_timer()
             delay = max(0.0, action.at - self._clock()) + self._lag
@@ -245,6 +247,15 @@ class StandbyLink:
         except StaylineError as error:
             if not handler.adopted and error.refusal.code != SUPERSEDED:
                 self._failed(generation, error.refusal)
+
+    def _attempted(self, generation: int, task: "asyncio.Task[None]") -> None:
+        """A fault of ours in an attempt must not leave the machine waiting for its end for ever."""
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        log.error("link.fault", link=self.name, exc_info=error, why="an error of ours ended an attempt")
+        reason = f"An error of ours ended the attempt: {type(error).__name__}."
+        self._tell(Failed(generation, reason, None, "link.fault"))
 
     def _failed(self, generation: int, refusal: Refusal) -> None:
         if refusal.code in TOKEN_REFUSED:
