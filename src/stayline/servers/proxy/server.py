@@ -178,13 +178,18 @@ class Proxy:
         process.commands["server.drain"] = self._drain
         process.configuration.changed.append(self._configuration_changed)
         port = asyncio.create_task(self.port.run(), name="port")
+        stopping = asyncio.create_task(process.stopping.wait(), name="stopping")
         await self.pair.start()
         try:
-            await process.stopping.wait()
+            await asyncio.wait({port, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if port.done():
+                # Without it nobody opens or closes the port any more: better to end, and be started again.
+                port.result()
         finally:
             process.configuration.changed.remove(self._configuration_changed)
-            port.cancel()
-            await asyncio.gather(port, return_exceptions=True)
+            for task in (port, stopping):
+                task.cancel()
+            await asyncio.gather(port, stopping, return_exceptions=True)
             await self._leave()
 
     async def _leave(self) -> None:

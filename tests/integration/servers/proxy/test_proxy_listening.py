@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from stayline.domain.errors import LinkLostError
 from stayline.domain.objects import ApplicationType
@@ -134,3 +135,18 @@ async def _client_of_process(folder: Path, port: int, process: asyncio.subproces
         else:
             return client
     raise AssertionError("the process did not listen within 30 s")
+
+
+def test_a_proxy_whose_port_cannot_be_looked_after_any_more_ends(tmp_path: Path) -> None:
+    async def fault() -> None:
+        raise ZeroDivisionError
+
+    async def proxy() -> None:
+        async with bench(tmp_path) as b:
+            await until(lambda: b.proxy.pair.connected_to == ["Core_1", "Core_2"], "both linked")
+            b.proxy.port.listener.open = fault  # type: ignore[method-assign]
+            b.cores[0].become(Role.PRIMARY, 1)
+            await until(lambda: not any(t.get_name() == "port" for t in asyncio.all_tasks()), "ended")
+
+    with pytest.raises(ZeroDivisionError):
+        run(proxy())
