@@ -1,6 +1,7 @@
 """The suite tells good clients from bad ones, and says what it could not judge. Clients are real processes."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -50,6 +51,48 @@ def test_without_status_lines_nothing_shown_is_judged() -> None:
     assert status == 0
     unjudged = next(line for line in lines if line.get("case") == SHOWN)
     assert "no status" in str(unjudged["not_judged"])
+
+
+def test_a_case_is_served_to_a_client_started_by_hand() -> None:
+    words = [*STAYLINE, "conformance", "serve", SEEN]
+    serving = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    environment = dict(os.environ)
+    client: subprocess.Popen[bytes] | None = None
+    lines: list[str] = []
+    try:
+        assert serving.stdout is not None
+        for line in serving.stdout:
+            lines.append(line.rstrip())
+            if line.startswith("export "):
+                name, _, value = line.removeprefix("export ").rstrip().partition("=")
+                environment[name] = value
+            elif line.startswith("==> Start"):
+                client = subprocess.Popen(
+                    [*STAYLINE, "conformance", "client"], env=environment, stdout=subprocess.DEVNULL
+                )
+            elif line.startswith("==> End") and client is not None:
+                client.terminate()
+        assert serving.wait(timeout=30) == 0, "\n".join(lines)
+        assert lines[-1].startswith(f"passed      {SEEN}")
+        assert client is not None
+        assert client.wait(timeout=10) == 0
+    finally:
+        for process in (serving, client):
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def test_cases_are_listed_and_shown() -> None:
+    listed = subprocess.run(
+        [*STAYLINE, "conformance", "list", "--only", "3.2"], capture_output=True, text=True, check=True
+    )
+    assert any(line.startswith(SEEN) for line in listed.stdout.splitlines())
+    shown = subprocess.run(
+        [*STAYLINE, "conformance", "show", SEEN], capture_output=True, text=True, check=True
+    )
+    for word in ("given:", "story:", "rules:", "do start", "3.2 The server last open"):
+        assert word in shown.stdout
 
 
 def test_a_command_that_cannot_be_started_is_said() -> None:
