@@ -31,6 +31,9 @@ log = structlog.get_logger(__name__)
 _HELLO_FRAME_BYTES = 16_384
 _FULL_RETRY_SECONDS = 1.0
 
+LEAST_POLL_SECONDS = 0.02
+"""ADDP's interval here at least, however short a one an opener asks for: it would keep us polling."""
+
 
 class Listener:
     """Accepts links on one port.
@@ -242,7 +245,7 @@ class Listener:
         wire.limit_frames(self.max_frame if peer.is_server else self.max_client_frame)
         wire.send(Frame(Kind.WELCOME, p=msgspec.Raw(msgspec.json.encode(own))))
         wire.liveness.start(
-            opener.remote,
+            max(opener.remote, LEAST_POLL_SECONDS) if opener.remote > 0 else 0.0,
             others=opener.local,
             trace=opener.application if opener.trace else "",
             statement=self.statement,

@@ -189,3 +189,19 @@ def test_an_address_that_cannot_be_one_is_an_unreachable_server(
         assert "S1" in caught.value.refusal.reason
 
     run(scenario())
+
+
+def test_nobody_makes_a_server_poll_without_pause(material: Material) -> None:
+    async def scenario() -> None:
+        async with listening(material, Recorder()) as listener:
+            client = await RawClient.open(material, listener.port)
+            await client.hello(material, remote=0.000_001)
+            polls, until_then = 0, time.monotonic() + 0.5
+            while time.monotonic() < until_then:
+                assert (await client.frame()).t is Kind.PING
+                client.writer.write(encode_frame(Frame(Kind.PONG)))
+                polls += 1
+            assert 5 <= polls <= 30
+            client.writer.close()
+
+    run(scenario())
