@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import structlog
 
-from stayline.domain.errors import refuse
+from stayline.domain.errors import Refusal, refuse
 from stayline.domain.objects import ApplicationType
 from stayline.link.messages.envelope import Identity
 from stayline.link.messages.interaction import ChannelClose
@@ -29,6 +29,14 @@ class Channel:
         self.application = application
         self.session = ""
         self.is_open = True
+
+    def departure(self) -> Refusal | None:
+        """Why nothing may be done for its client any more: it has left, and may have its session elsewhere by now.
+        None: it is here."""
+        if self.is_open:
+            return None
+        reason = f"{self.identity.user} has left this link."
+        return Refusal(code="channel.closed", reason=reason, retryable=True)
 
     def tell(self, name: str, params: object, seq: int = 0) -> None:
         """Send an event; lost silently when the link is gone (the snapshot of the resume tells it then)."""

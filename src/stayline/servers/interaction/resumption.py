@@ -193,6 +193,9 @@ class Resumption:
 
     def _plan(self, want: _Wanted, changes: dict[str, tuple[AgentSession, AgentSession]]) -> Refusal | None:
         """Add the resumed record to ``changes``, or say why not."""
+        departure = want.channel.departure()
+        if departure is not None:
+            return departure
         session = self._ledger.model.sessions.get(want.session)
         if session is None:
             return Refusal(

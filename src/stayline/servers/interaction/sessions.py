@@ -85,6 +85,9 @@ class Sessions:
         described = _described(params)
         place_key = f"place:{identity.tenant}/{params.place}"
         async with self._ledger.locks.hold(agent_key(identity.tenant, identity.user), place_key):
+            departure = channel.departure()
+            if departure is not None:
+                raise RefusedError(departure)
             self._check_place_free(identity.tenant, params.place, identity.user)
             existing = self._ledger.model.sessions_of(identity.tenant, identity.user)
             policy = self._rules.multiple_connections
