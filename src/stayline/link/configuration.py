@@ -194,7 +194,7 @@ class ConfigurationClient(ConfigurationRequests):
 
     async def _prepare(self, peer: Peer) -> None:
         """A link counts as open when the configuration has been read over it."""
-        self._first = await self._read(peer)
+        self._first = self._weighed(await self._read(peer))
 
     def link_up(self, peer: Peer) -> None:
         """A server answered and has told what it has."""
@@ -281,13 +281,21 @@ class ConfigurationClient(ConfigurationRequests):
     async def _glance(self, peer: Peer) -> Changes:
         """Only to see whether that server is current."""
         since = Read(since=self.revision, mark=self.mark)
-        return await peer.request("config.read", since, Changes)
+        return self._weighed(await peer.request("config.read", since, Changes))
+
+    def _weighed(self, changes: Changes) -> Changes:
+        """A server that was frozen, and has not looked at its database since, takes itself for current: what is known
+        here of a higher epoch says that it is not."""
+        if 0 < changes.epoch < self._hello().epoch:
+            changes.current = False
+        return changes
 
     def _told(self, changes: Changes) -> None:
         """A further revision, or news of the server's writability, on the live link."""
         if changes.more:
             self._reread()
             return
+        self._weighed(changes)
         if self.is_current and not changes.current:
             self.copy.confirm()
         if changes.full or changes.revision > self.revision:

@@ -327,6 +327,7 @@ class Server:
         self.wait = 0.0
         self.events: list[str] = []
         self.epoch_said: int | None = None
+        self.role = Role.ACTIVE
         tls = issue(world.certificates, name, app_type.value, [HOST])
         config = app_type is App.CONFIGURATION_SERVER
         self.listener = Listener(
@@ -372,7 +373,7 @@ class Server:
             site=self.site,
             cluster=cluster,
             epoch=epoch,
-            role=Role.ACTIVE,
+            role=self.role,
             statement=self.statement,
         )
 
@@ -564,7 +565,11 @@ class World:
     def _changes(self, since: int) -> configuration.Changes:
         objects = self.objects() if since < self.revision else []
         return configuration.Changes(
-            revision=self.revision, full=since == 0, objects=objects, current=self.current
+            revision=self.revision,
+            full=since == 0,
+            objects=objects,
+            current=self.current,
+            epoch=self.config.epoch_said or 0,
         )
 
     def set_option(self, key: str, value: str) -> None:

@@ -61,7 +61,8 @@ class Changes(msgspec.Struct, kw_only=True):
     persons; nobody gets password hashes. ``deleted`` holds (type, name), perhaps of things never told. ``mark``
     identifies the revision across histories (the number alone may come twice after a loss). ``more`` is the offset of
     the next page, 0 at the end; in an event it says: too long to send, read it. ``current`` is false while the
-    server's database is away or does not follow: another server may know more."""
+    server's database is away or does not follow: another server may know more. ``epoch`` is the highest one that the
+    server knows of (0: not said): who knows of a higher one does not take it for current."""
 
     revision: int
     full: bool
@@ -71,6 +72,7 @@ class Changes(msgspec.Struct, kw_only=True):
     mark: str = ""
     more: int = 0
     current: bool = True
+    epoch: int = 0
 
 
 class OperationKind(enum.StrEnum):

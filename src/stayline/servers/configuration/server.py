@@ -66,7 +66,7 @@ class Subscription:
     view: str
     revision: int
     mark: str
-    availability: tuple[bool, bool]
+    availability: tuple[bool, bool, int]
 
 
 class ConfigurationServer:
@@ -233,7 +233,7 @@ class ConfigurationServer:
             if self._expelled(peer):
                 continue
             stored, availability = self.follower.stored, self.follower.availability
-            flags = (availability.writable, availability.current)
+            flags = (availability.writable, availability.current, availability.epoch)
             if (told.revision, told.mark, told.availability) == (stored.revision, stored.mark, flags):
                 continue
             key = (concerned(stored, told.revision, told.mark, told.view), told.revision, told.mark)
@@ -259,7 +259,7 @@ class ConfigurationServer:
     def changes(self, since: int, mark: str, view: str, *, forced: bool = False) -> Changes:
         """Everything after ``since`` for a view. ``forced``: the asker follows this server, wherever it goes."""
         availability: Availability = self.follower.availability
-        return changes_since(
+        changes = changes_since(
             self.follower.stored,
             since,
             mark,
@@ -268,13 +268,15 @@ class ConfigurationServer:
             writable=availability.writable,
             current=availability.current,
         )
+        changes.epoch = availability.epoch
+        return changes
 
     def read(self, peer: Peer, request: Read) -> Changes:
         """``config.read``."""
         view = EVERYBODY if peer.identity is None else peer.identity.user
         changes = self.changes(request.since, request.mark, view)
         if request.subscribe:
-            flags = (changes.writable, changes.current)
+            flags = (changes.writable, changes.current, changes.epoch)
             self._subscriptions[peer] = Subscription(view, changes.revision, changes.mark, flags)
         return page(changes, request.offset)
 
