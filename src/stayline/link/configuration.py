@@ -119,6 +119,11 @@ class ConfigurationClient(ConfigurationRequests):
         return self._standby.view
 
     @property
+    def pair_refusal(self) -> Refusal | None:
+        """What is wrong with the options that say which of its servers to prefer."""
+        return self._standby.group.refusal
+
+    @property
     def is_current(self) -> bool:
         """Whether what is known is what a server that is current has."""
         return self.link.up and self.link.current

@@ -69,8 +69,9 @@ class PairPlan:
     """Servers that are no pool: a primary and its backup, or a preferred and a peer group of them.
 
     ``nodes`` in their order, each with the site that it is tagged with. ``enabled`` false: one pair. True: those of
-    ``preferred`` first, those of ``peer`` after the former have been lost for ``timeout`` seconds. Delays as those of
-    a :class:`~stayline.link.pool.Pool`.
+    ``preferred`` first, those of ``peer`` after the former have been lost for ``timeout`` seconds. ``needed``: where
+    no server carries either site, that is said and all are used as one pair. Delays as those of a
+    :class:`~stayline.link.pool.Pool`.
     """
 
     nodes: tuple[Node, ...]
@@ -78,6 +79,7 @@ class PairPlan:
     preferred: str = ""
     peer: str = ""
     timeout: float = 60.0
+    needed: bool = False
     retry_delays: tuple[float, ...] = (10.0,)
     reconnect_range: float = 2.0
     backup_delay: float = 0.0

@@ -3,6 +3,8 @@
 For Configuration Server and Stat Server. With ``disaster-recovery.enabled`` false all servers of the list are one
 primary/backup pair, tried in their order. With it true those of the preferred site are used; when all of them have been
 lost for ``disaster-recovery.timeout``, those of the peer site become current and stay so until they are lost as long.
+That none carries either site is an error; Configuration Servers are used all the same, as one pair: who is linked to
+none of them would never hear of the correction.
 Which server of the group is linked is decided by ``link/standby.py``; this machine gives it its assignment.
 """
 
@@ -143,6 +145,10 @@ def _planned(view: PreferredView, event: PairPlanned, now: float, random: Random
     if not plan.enabled:
         return _take(view, plan, Group.ALL, "one primary/backup pair", now, random)
     usable = [group for group in (Group.PREFERRED, Group.PEER) if members(plan, group)]
+    if not usable and plan.needed:
+        refusal = _unusable(plan)
+        view, actions = _take(view, plan, Group.ALL, refusal.reason, now, random)
+        return replace(view, refusal=refusal), actions
     if not usable:
         return _nothing(view, plan, _unusable(plan), now)
     group = view.group if view.group in usable else usable[0]

@@ -139,6 +139,7 @@ class Configured:
             preferred=start.preferred,
             peer=start.peer,
             timeout=seconds_of(lost, LOSS_TIMEOUT)[0],
+            needed=True,
             retry_delays=round_delays(configuration, nodes),
             reconnect_range=RECONNECT_RANGE,
         )

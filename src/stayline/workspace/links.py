@@ -42,7 +42,7 @@ def _why(link: StandbyLink) -> str:
 
 def configuration_shown(client: ConfigurationClient) -> LinkView:
     """The link to a Configuration Server, with the age of what is used while none confirms it."""
-    link = client.link
+    link, wrong = client.link, client.pair_refusal
     return LinkView(
         name="Configuration Server",
         up=link.up,
@@ -50,7 +50,8 @@ def configuration_shown(client: ConfigurationClient) -> LinkView:
         application=link.application,
         site=link.site,
         since=link.since,
-        why=link.why,
+        why=link.why if wrong is None else wrong.reason,
+        fix="" if wrong is None else wrong.fix,
         next_attempt_at=link.next_attempt_at,
         attempts=client.view.failures,
         held_until=link.held_until,

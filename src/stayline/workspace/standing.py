@@ -9,7 +9,7 @@ from stayline.link.logic import LogicView
 from stayline.link.plan import Link
 from stayline.link.session import SessionView, State
 from stayline.link.standby_link import Report, StandbyLink
-from stayline.workspace.links import link_status, status_of
+from stayline.workspace.links import link_status, refusal_text, status_of
 from stayline.workspace.status import (
     ChoiceStatus,
     ConfigurationStatus,
@@ -31,6 +31,7 @@ def engine_status(
     if logic.plan.statistics is None:
         named.pop(str(Link.STATISTICS), None)
     named["configuration"] = status_of(client.view, works=client.link.up, why=client.link.why)
+    wrong = client.pair_refusal
     return EngineStatus(
         choice=_choice(logic, session),
         links=named,
@@ -40,7 +41,7 @@ def engine_status(
             revision=client.revision,
             as_of=0.0 if client.is_current else client.copy.as_of,
             from_disk_since=client.from_disk_since,
-            why=client.link.why,
+            why=client.link.why if wrong is None else refusal_text(wrong),
         ),
         counted=dict(logic.counted),
     )

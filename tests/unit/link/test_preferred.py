@@ -152,6 +152,17 @@ def test_servers_of_neither_site_are_an_error() -> None:
     assert machine.used() == ["Stat_A_1", "Stat_A_2"]
 
 
+def test_servers_that_are_needed_are_used_as_one_pair_when_they_carry_neither_site() -> None:
+    machine = Machine(replace(pair(preferred="Site_X", peer="Site_Y"), needed=True))
+    refusal = machine.view.refusal
+    assert refusal is not None
+    assert refusal.code == "pair.site_unknown"
+    assert machine.used() == [node.application for node in pair().nodes]
+    machine.feed(PairPlanned(replace(pair(), needed=True)))
+    assert machine.view.refusal is None
+    assert machine.used() == [node.application for node in pair().nodes if node.site == "Site_A"]
+
+
 def test_the_same_again_changes_nothing() -> None:
     machine = Machine(pair())
     before = machine.view

@@ -103,6 +103,8 @@ def link_words(link: LinkView, what: str) -> str:
     """A sentence about one link, for its tooltip."""
     if link.up and link.leaving_at:
         return f"{what}: connected to {link.application}, moves to another server: {link.why}"
+    if link.up and link.fix:
+        return f"{what}: connected to {link.application}. {link.why} {link.fix}"
     if link.up:
         return f"{what}: connected to {link.application}"
     if link.connected:
