@@ -49,7 +49,7 @@ def _what_is_away(link: LinkView) -> str:
         return "The connection to the Interaction Server is back and your interactions are being confirmed."
     if link.connected:
         return "The Interaction Server does not answer at the moment."
-    if link.application or link.next_attempt_at:
+    if link.application or link.next_attempt_at or link.searching:
         return "The connection to the Interaction Server is lost."
     return "There is no Interaction Server to connect to."
 
@@ -91,6 +91,8 @@ def _with_next(
         at, turn = link.held_until, True
     elif link.next_attempt_at:
         following, at = "The next attempt starts by itself; nothing you typed is lost.", link.next_attempt_at
+    elif link.searching:
+        following, at = "Servers that answer are being looked for; nothing you typed is lost.", 0.0
     elif link.application:
         following, at = "The next server is being tried; nothing you typed is lost.", 0.0
     else:

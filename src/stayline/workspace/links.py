@@ -2,6 +2,7 @@
 
 from stayline.domain.errors import Refusal
 from stayline.link.configuration import ConfigurationClient
+from stayline.link.site import Phase, SiteView
 from stayline.link.standby import StandbyView, State
 from stayline.link.standby_link import StandbyLink
 from stayline.workspace.status import LinkState, LinkStatus
@@ -16,9 +17,12 @@ _STATES = {
 }
 
 
-def shown(link: StandbyLink) -> LinkView:
-    """A link for the status bar."""
+def shown(link: StandbyLink, site: SiteView | None = None) -> LinkView:
+    """A link for the status bar; ``site``: the choice of cluster that it follows (None: it follows none)."""
     view = link.view
+    # What waits for a cluster comes with the next look for one.
+    follows = site is not None and view.state is State.BLOCKED
+    look_at = site.until if site is not None and follows else 0.0
     return LinkView(
         name=link.name,
         up=link.up,
@@ -27,9 +31,10 @@ def shown(link: StandbyLink) -> LinkView:
         site=link.site,
         since=link.changed_at,
         why=_why(link),
-        next_attempt_at=view.next_attempt_at if view.state is State.WAITING else 0.0,
+        next_attempt_at=view.next_attempt_at if view.state is State.WAITING else look_at,
         attempts=view.failures,
         held_until=view.held_until if view.state is State.CONNECTING else 0.0,
+        searching=site is not None and follows and site.phase is Phase.PROBING,
         leaving_at=view.leaving_at if view.state is State.UP else 0.0,
     )
 

@@ -160,14 +160,14 @@ def _order(card: InteractionCard) -> tuple[int, float, str]:
 
 def links_of(parts: Parts) -> LinksView:
     """All links."""
-    statistics = None
+    statistics, site = None, parts.conductor.view.site
     if parts.conductor.view.plan.statistics is not None:
         statistics = shown(parts.conductor.links[PlannedLink.STATISTICS])
     return LinksView(
         config=configuration_shown(parts.client),
-        interaction=shown(parts.interaction),
-        contact=shown(parts.contact),
-        chats=[shown(parts.chat)],
+        interaction=shown(parts.interaction, site),
+        contact=shown(parts.contact, site),
+        chats=[shown(parts.chat, site)],
         statistics=statistics,
     )
 

@@ -38,8 +38,9 @@ class LinkView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``application`` is what it is connected to or tries now; ``since`` when ``up`` last changed;
     ``next_attempt_at`` when the next attempt starts (0: one is under way, or up). ``attempts`` failed ones
     since it was last up. ``held_until``: a server lets it in, but only then. ``leaving_at``: the server is being
-    drained, and the link goes to another one then. ``fix``: what an administrator must do. ``as_of`` (configuration
-    only): when what is used was last known to be right, 0 while it is.
+    drained, and the link goes to another one then. ``fix``: what an administrator must do. ``searching``: which servers
+    may be used is being found out. ``as_of`` (configuration only): when what is used was last known to be right, 0
+    while it is.
     """
 
     name: str
@@ -54,6 +55,7 @@ class LinkView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     held_until: float = 0.0
     leaving_at: float = 0.0
     fix: str = ""
+    searching: bool = False
     as_of: float = 0.0
 
     @property

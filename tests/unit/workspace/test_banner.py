@@ -133,6 +133,15 @@ def test_blocked_waits_for_the_configuration() -> None:
     assert "configuration" in found.next
 
 
+def test_a_search_for_servers_does_not_wait_for_the_configuration() -> None:
+    searching = LinkView(name="Interaction Server", up=False, why="It is looked for.", searching=True)
+    found = banner(Phase.RESTRICTED, links(interaction=searching), [])
+    assert found is not None
+    assert found.text.startswith("The connection to the Interaction Server is lost.")
+    assert "looked for" in found.next
+    assert found.next_at == 0.0
+
+
 def test_an_ended_session_says_why_and_to_log_in_again() -> None:
     found = banner(Phase.ENDED, links(), [])
     assert found is not None
