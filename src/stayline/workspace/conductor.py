@@ -125,6 +125,10 @@ class Conductor:
         elif found is not None:
             self._tell(StatementHeard(*found))
 
+    def recall_statement(self, site: str, epoch: int) -> None:
+        """An earlier process heard this in a good statement."""
+        self._tell(StatementHeard(site, epoch))
+
     def idle(self, idle: bool) -> None:
         """The agent owns nothing, or something again."""
         if any(view.idle is not idle for view in self.view.links.values()):

@@ -246,8 +246,14 @@ class WorkspaceEngine:
             text=text,
             at=self._settings.clock(),
         )
-        self._day.parts.drafts.pop(interaction, None)
-        self._day.parts.chats.send(chat, message)
+        drafts = self._day.parts.drafts
+        draft = drafts.pop(interaction, "")
+        try:
+            self._day.parts.chats.send(chat, message)
+        except RefusedError:
+            if draft:
+                drafts[interaction] = draft
+            raise
         return message.id
 
     def typing(self, interaction: str) -> None:
@@ -310,6 +316,7 @@ class WorkspaceEngine:
         """Remove a notice."""
         parts = self._day.parts
         parts.notices = [one for one in parts.notices if one.id != notice]
+        self._day.keeper.soon()
         self._day.hub.touch("notices")
 
     # -- checks

@@ -56,6 +56,7 @@ class Keeper:
         parts.media = saved.media
         parts.drafts = dict(saved.drafts)
         self.read = dict(saved.read)
+        parts.notices = [*saved.notices, *parts.notices]
         parts.chats.restore(saved.outbox)
         requests.restore(saved.requests)
         if saved.ticket:
@@ -106,10 +107,13 @@ class Keeper:
             last_seq=parts.session.view.last_seq,
             epoch=parts.epoch,
             read_epoch=parts.conductor.view.site.read_epoch,
+            stated_site=parts.conductor.view.site.stated_site,
+            stated_epoch=parts.conductor.view.site.stated_epoch,
             media=parts.session.wanted,
             interactions=[case.interaction for case in parts.desk.cases.values()],
             drafts=parts.drafts,
             outbox=parts.chats.outbox,
+            notices=[notice for notice in parts.notices if notice.kept_text],
             requests=requests.kept,
             read=self.read,
         )

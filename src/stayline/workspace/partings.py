@@ -57,6 +57,15 @@ class Partings:
             self.undelivered(left, f"{who} is no longer on your desk.")
         self._hub.touch("list", f"card:{view.id}")
 
+    def orphans(self) -> None:
+        """Drafts of interactions that are not on the desk (any more): an earlier process had them there."""
+        parts = self._parts
+        for interaction in [key for key in parts.drafts if key not in parts.desk.cases]:
+            text, at = parts.drafts.pop(interaction), parts.clock()
+            if text.strip():
+                message = OutMessage(id="", session="", interaction=interaction, text=text, at=at)
+                self.undelivered([message], "The interaction is no longer yours.")
+
     def undelivered(self, messages: list[OutMessage], why: str) -> None:
         """What was typed and never acknowledged: its text stays in the notice."""
         text = "\n".join(message.text for message in messages)
@@ -91,8 +100,17 @@ class Partings:
             interaction=interaction,
             kept_text=kept_text,
         )
-        self._parts.notices = [*self._parts.notices, notice][-MAX_NOTICES:]
+        self._parts.notices = _newest([*self._parts.notices, notice])
         self._hub.touch("notices")
+
+
+def _newest(notices: list[NoticeView]) -> list[NoticeView]:
+    """Not too many; those that hold what somebody has typed go last."""
+    spare = max(0, len(notices) - MAX_NOTICES)
+    gone = [*(one for one in notices if not one.kept_text), *(one for one in notices if one.kept_text)][
+        :spare
+    ]
+    return [one for one in notices if one not in gone]
 
 
 def _where(departure: Departure) -> str:

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from stayline.link.messages.interaction import InteractionView, MediaState
+from stayline.workspace.view import NoticeView
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +39,8 @@ class KeptRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 class SavedState(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The file. ``token`` and ``ticket`` are secrets: the file is readable by its owner only. ``read_epoch`` is the one
-    under which the configuration was last read from a server that was current."""
+    under which the configuration was last read from a server that was current, ``stated_site`` and ``stated_epoch`` are
+    the highest statement ever believed, ``notices`` those that hold what the agent had typed."""
 
     user: str = ""
     token: str = ""
@@ -52,10 +54,13 @@ class SavedState(msgspec.Struct, kw_only=True, omit_defaults=True):
     last_seq: int = 0
     epoch: int = 0
     read_epoch: int = 0
+    stated_site: str = ""
+    stated_epoch: int = 0
     media: list[MediaState] = []
     interactions: list[InteractionView] = []
     drafts: dict[str, str] = {}
     outbox: list[OutMessage] = []
+    notices: list[NoticeView] = []
     requests: list[KeptRequest] = []
     read: dict[str, int] = {}
 

@@ -40,6 +40,7 @@ class SessionDesk:
         parts.chats.follow(parts.desk.owned(), self._day.keeper.read)
         for message in parts.chats.orphans():
             self._day.partings.undelivered([message], "The interaction is no longer yours.")
+        self._day.partings.orphans()
         self._desk_changed()
         self._day.set_phase()
         self._day.all_changed()

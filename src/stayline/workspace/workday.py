@@ -171,6 +171,8 @@ class Workday:
             self.keeper.issued = saved.issued or self.settings.clock()
             self._name(saved.user, saved.display_name, saved.tenant)
         self._read_epoch = saved.read_epoch
+        if saved.stated_epoch:
+            self.conductor.recall_statement(saved.stated_site, saved.stated_epoch)
         self.conductor.heard_epoch(saved.epoch)
         self.keeper.recall(saved)
 
