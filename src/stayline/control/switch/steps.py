@@ -52,6 +52,15 @@ def _sessions(status: HostStatus) -> tuple[int, int]:
     return 0, 0
 
 
+def _awaited(status: HostStatus) -> int:
+    """Agent sessions, live or lost, that the Interaction Server primary of a host has found in its database."""
+    for process in processes(status, _INTERACTION):
+        report = process.report
+        if process.state is ProcessState.RUNNING and report is not None and report.role == "primary":
+            return report.sessions
+    return 0
+
+
 async def detect(run: Run) -> Outcome:
     """Count who and what is to be moved. (Whether the switch may begin at all was judged before the plan began.)"""
     run.say(StepState.CHECKING)
@@ -263,7 +272,9 @@ async def option(run: Run) -> Outcome:
             where = f"names {run.target} already"
         return Outcome(evidence=f"the option {where}", facts={"option_at": str(time.time())})
     agents, cost = int(run.facts.get("agents_before", "0")), float(run.facts.get(SETUP_SECONDS, "0"))
-    spread = spread_window(agents, cost, await run.new.status())
+    status = await run.new.status()
+    # A site that is lost has told nobody how many come: the core that took over knows whose sessions it has.
+    spread = spread_window(max(agents, _awaited(status)), cost, status)
     values = {KEY: run.target, SPREAD_OPTION: spread.value}
     written = await run.centre.change(
         [_set(found, key, value) for found in moved for key, value in values.items()],

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from stayline.control.switch import centre as centre_module
@@ -112,6 +113,20 @@ def test_done_again_after_a_crash_it_changes_nothing() -> None:
     again = asyncio.run(option(run))
     assert len(centre.changes) == 1
     assert again.evidence == "the option names Site_B already"
+
+
+def test_who_comes_from_a_lost_site_is_counted_by_the_core_that_took_over() -> None:
+    core = proxy("Ixn_B_1")
+    assert core.report is not None
+    report = msgspec.structs.replace(core.report, role="primary", sessions=900, lost_sessions=880)
+    kind = ApplicationType.INTERACTION_SERVER.value
+    core = msgspec.structs.replace(core, app_type=kind, report=report)
+    centre = FakeCentre([holder(ObjectType.APPLICATION, "Workspace", "Site_A")])
+    run = run_of(centre, host(), host(proxy("P1"), proxy("P2"), core))
+    run.facts = {"agents_before": "0", "setup_seconds": "0.02"}
+    outcome = asyncio.run(option(run))
+    assert outcome.facts["spread"] == "10.8"
+    assert "900 agents" in outcome.evidence
 
 
 def test_the_cost_at_the_old_site_is_noted_while_its_proxies_run() -> None:
