@@ -40,6 +40,15 @@ async def _waits(core: CoreServer, event: str, connection: "asyncpg.Connection[a
             await asyncio.sleep(0.02)
 
 
+async def _in_force(database: Database, names: str) -> None:
+    """Return when new connections have the setting: a reload is only a signal to the postmaster."""
+    async with asyncio.timeout(15):
+        while True:
+            async with admin(database) as newest:
+                if await newest.fetchval("show synchronous_standby_names") == names:
+                    return
+
+
 async def _ends_at_once(place: Centre, name: str) -> None:
     began = time.monotonic()
     assert await place.stop(name) is Ending.STOPPED
@@ -65,6 +74,7 @@ def test_it_stops_while_its_term_waits_for_a_replica(tmp_path: Path, database: D
             await connection.execute("alter system set synchronous_standby_names = 'nobody'")
             try:
                 await connection.execute("select pg_reload_conf()")
+                await _in_force(database, "nobody")
                 await _waits(await place.start("Ixn_1"), "SyncRep", connection)
                 await _ends_at_once(place, "Ixn_1")
             finally:
