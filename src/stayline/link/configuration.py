@@ -217,6 +217,7 @@ class ConfigurationClient(ConfigurationRequests):
         """The server is gone; what it told stays in force."""
         if self.is_current:
             self.copy.confirm()
+            self.copy.date()
         self._peer = None
         self._scout.end()
         level = log.info if self._standby.view.state is State.STOPPED else log.warning

@@ -72,6 +72,11 @@ class ConfigurationCopy:
         self.from_disk = False
         self.as_of = self._clock()
 
+    def date(self) -> None:
+        """Note in the file when it was last known to be right: this process may be killed before :meth:`flush`."""
+        if self.path is not None and self.as_of:
+            confirm_cache(self.path, self.as_of)
+
     async def flush(self) -> None:
         """Wait until the file is written, and note there when it was last known to be right."""
         if self._saving is not None:

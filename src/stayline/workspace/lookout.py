@@ -101,7 +101,12 @@ class Lookout:
         """What the proxy says in its welcome. The link is opened for that only, and closed."""
         try:
             peer = await connect(
-                endpoint_of(node), self._hello(), BaseHandler(), self._tls, connect_timeout=node.open_timeout
+                endpoint_of(node),
+                self._hello(),
+                BaseHandler(),
+                self._tls,
+                connect_timeout=node.open_timeout,
+                hello_timeout=node.open_timeout,
             )
         except StaylineError as error:
             log.info("workspace.asked", server=node.application, why=error.refusal.reason)

@@ -92,4 +92,9 @@ class Renewal:
                 return answer
             log.info("workspace.token", wait=round(wait, 3), why=why)
             await asyncio.sleep(wait)
+        reason = (
+            "It has expired, and no Configuration Server has answered in time; what is connected goes on."
+        )
+        log.warning("workspace.token", code="token.expired", why=reason)
+        self._refused(Refusal(code="token.expired", reason=reason))
         return None

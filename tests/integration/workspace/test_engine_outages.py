@@ -1,6 +1,7 @@
 """What a Workspace must not do when servers are away or wrong: believe an old configuration, lock itself out of the
 next one, promise what will not come, forget what was signed to it or what an agent has typed."""
 
+import os
 import time
 from pathlib import Path
 
@@ -108,6 +109,36 @@ def test_a_statement_once_believed_is_remembered_over_a_restart(tmp_path: Path) 
         assert again.view.site == "Site_B"
         assert again.status().counted["lower"] == 0
         assert [server.opened for server in world.of(PROXY, "Site_A")] == before, "Site_A is over"
+
+    run(tmp_path, story)
+
+
+def test_the_copy_on_disk_says_when_it_was_last_right_also_for_a_process_that_is_killed(
+    tmp_path: Path,
+) -> None:
+    async def story(world: World) -> None:
+        engine = await world.ready()
+        path = engine._day.configured.client.copy.path
+        assert path is not None
+        await until(path.exists, "written")
+        await engine._day.configured.client.copy.flush()
+        os.utime(path, (1.0, 1.0))  # Nothing has changed for years.
+        await world.config.kill()
+        await until(lambda: not engine.status().configuration.current, "away")
+        await until(lambda: time.time() - path.stat().st_mtime < 60.0, "it was right until now")
+
+    run(tmp_path, story)
+
+
+def test_a_login_that_nobody_prolongs_is_said_before_it_matters(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.token_seconds = 2.0
+        engine = await world.ready()
+        await world.config.kill()
+        await until(lambda: engine.view.notices, "told")
+        assert "Your login will not be prolonged" in engine.view.notices[0].text
+        assert "Configuration Server" in engine.view.notices[0].text
+        assert all_up(engine), "what stands goes on"
 
     run(tmp_path, story)
 
