@@ -108,6 +108,7 @@ class AgentSession:
         self._clock = clock
         self._random = random
         self._installation = installation
+        self._asked_at = 0.0
         self._tell = Turn(self._step)
         self._timer: asyncio.TimerHandle | None = None
         self._asks: dict[int, asyncio.Task[None]] = {}
@@ -313,8 +314,15 @@ class AgentSession:
         else:
             self._tell(Opened(opened, action.generation))
 
+    def _asking(self) -> float:
+        """The time of this asking: later than that of the one before, whatever the clock does."""
+        self._asked_at = max(self._clock(), self._asked_at + 0.001)
+        return self._asked_at
+
     async def _resume(self, action: AskResume, peer: Peer) -> SessionOpened:
-        request = AgentResume(ticket=action.ticket, last_seq=action.last_seq, restore=self.restore)
+        request = AgentResume(
+            ticket=action.ticket, last_seq=action.last_seq, restore=self.restore, asked_at=self._asking()
+        )
         key = uuid.uuid4().hex  # resuming twice changes nothing
         return await peer.request("agent.resume", request, SessionOpened, key=key, timeout=ANSWER_SECONDS)
 
@@ -324,6 +332,7 @@ class AgentSession:
             media=self.wanted,
             workspace=self._installation,
             restore=self.restore,
+            asked_at=self._asking(),
         )
         return await peer.request(
             "agent.login", request, SessionOpened, key=action.key, timeout=ANSWER_SECONDS

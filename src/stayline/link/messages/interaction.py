@@ -80,21 +80,24 @@ class AgentLogin(msgspec.Struct, kw_only=True):
     ``workspace`` names the installation (the same after a restart of it): a login from the same one is never a second
     login. ``restore``: media whose interactions shall be owned again after a lost link (None: all), as the option
     ``eservices.session-restore-mediatype`` says; the others go back to their queues when the session is resumed
-    after a loss."""
+    after a loss. ``asked_at``: Unix seconds of this installation's clock, growing with each asking; one that was held
+    up on its way takes nothing from a later one."""
 
     place: str
     media: list[MediaState]
     workspace: str = ""
     restore: list[str] | None = None
+    asked_at: float = 0.0
 
 
 class AgentResume(msgspec.Struct, kw_only=True):
     """``agent.resume`` -> :class:`SessionOpened`: not a login. ``last_seq`` is the last event seen. ``restore`` as in
-    :class:`AgentLogin`; None leaves it as it was."""
+    :class:`AgentLogin`; None leaves it as it was. ``asked_at`` as in :class:`AgentLogin`."""
 
     ticket: str
     last_seq: int
     restore: list[str] | None = None
+    asked_at: float = 0.0
 
 
 class SessionOpened(msgspec.Struct, kw_only=True):

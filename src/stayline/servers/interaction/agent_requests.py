@@ -71,7 +71,7 @@ class AgentRequests:
             f"agent:{identity.tenant}/{identity.user}",
             request,
             lambda result: perform(channel, request, result),
-            lambda known: self._replay(channel, known),
+            lambda known: self._replay(channel, request, known),
         )
 
     # -- sessions --------------------------------------------------------------------------------------------
@@ -189,10 +189,11 @@ class AgentRequests:
 
     # -- answers ---------------------------------------------------------------------------------------------
 
-    async def _replay(self, channel: Channel, known: RequestResult) -> object:
+    async def _replay(self, channel: Channel, request: Request, known: RequestResult) -> object:
         """The answer to a request that was carried out before."""
         if known.method == "agent.login":
-            return await self._resumption.rejoin(channel, known.session, self._ledger.model.seq)
+            login = request.read(messages.AgentLogin)
+            return await self._resumption.rejoin(channel, known.session, login)
         if known.method == "interaction.accept":
             return self._accepted_before(channel, await self._ledger.find(known.interaction))
         return Done(seq=known.seq, version=known.version)

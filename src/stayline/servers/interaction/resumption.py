@@ -13,6 +13,7 @@ from stayline.domain.second_login import ticket_objection
 from stayline.domain.session import AgentSession, SessionEvent, SessionState, advance
 from stayline.link.messages.envelope import MAX_FRAME_BYTES
 from stayline.link.messages.interaction import (
+    AgentLogin,
     AgentResume,
     Missed,
     RestoreChannel,
@@ -23,6 +24,7 @@ from stayline.link.messages.interaction import (
 )
 from stayline.link.peer import Peer
 from stayline.link.tokens import Ticket, TokenVerifier
+from stayline.servers.interaction.askings import asked_at
 from stayline.servers.interaction.channels import Channel, Channels
 from stayline.servers.interaction.ledger import Ledger, Recorded
 from stayline.servers.interaction.reader import Reader
@@ -44,13 +46,15 @@ log = structlog.get_logger(__name__)
 
 class _Wanted(NamedTuple):
     """A session to bring back on a channel. ``workspace``: the installation that its ticket was given to; ``restore``
-    the media to restore from now on (None: as before)."""
+    the media to restore from now on (None: as before). ``in_bulk``: its proxy brings it back, nobody asked just now."""
 
     channel: Channel
     session: str
     last_seq: int
     workspace: str = ""
     restore: tuple[str, ...] | None = None
+    asked_at: float = 0.0
+    in_bulk: bool = False
 
 
 class _Story(NamedTuple):
@@ -88,11 +92,15 @@ class Resumption:
         """Move the ticket's session to ``channel``. Raises RefusedError (``token.*``, ``session.closed`` ...)."""
         ticket = self._ticket(channel, params.ticket)
         restore = restored_media(params.restore)
-        return await self._one(_Wanted(channel, ticket.session, params.last_seq, ticket.workspace, restore))
+        wanted = _Wanted(
+            channel, ticket.session, params.last_seq, ticket.workspace, restore, asked_at(params)
+        )
+        return await self._one(wanted)
 
-    async def rejoin(self, channel: Channel, session: str, last_seq: int) -> SessionOpened:
-        """Move a session, known to be this agent's, to ``channel``."""
-        return await self._one(_Wanted(channel, session, last_seq))
+    async def rejoin(self, channel: Channel, session: str, login: AgentLogin) -> SessionOpened:
+        """Move a session, opened by this very login before, to ``channel``."""
+        seq = self._ledger.model.seq
+        return await self._one(_Wanted(channel, session, seq, login.workspace, None, asked_at(login)))
 
     async def _one(self, wanted: _Wanted) -> SessionOpened:
         outcome = (await self._bring_back([wanted]))[0]
@@ -149,7 +157,7 @@ class Resumption:
             ticket = self._ticket(channel, item.ticket)
         except RefusedError as error:
             return error.refusal
-        return _Wanted(channel, ticket.session, item.last_seq, ticket.workspace)
+        return _Wanted(channel, ticket.session, item.last_seq, ticket.workspace, in_bulk=True)
 
     def _ticket(self, channel: Channel, token: str) -> Ticket:
         ticket = self._verifier.ticket(token, self._ledger.clock())
@@ -179,6 +187,10 @@ class Resumption:
                 await self._ledger.save(list(changes.values()))
             resumed = [want for want, refusal in zip(wanted, outcomes, strict=True) if refusal is None]
             moved = [want for want in resumed if want.session in changes]
+            for want in resumed:
+                self._sessions.askings.note(
+                    want.session, want.workspace, want.asked_at, len(self._ledger.model.sessions)
+                )
             for want in moved:
                 session = changes[want.session][1]
                 self._sessions.attach(session, want.channel, "the session was resumed elsewhere")
@@ -208,9 +220,15 @@ class Resumption:
                 retryable=True,
                 retry_after=_BUSY_SECONDS,
             )
-        objection = ticket_objection(session, want.workspace, self._rules.multiple_connections)
+        objection = ticket_objection(
+            session, want.workspace, self._rules.multiple_connections
+        ) or self._sessions.askings.objection(session.id, want.workspace, want.asked_at)
         if objection is not None:
             return objection
+        carrier = self._channels.carries(session.id)
+        if want.in_bulk and carrier is not None and carrier is not want.channel and carrier.is_open:
+            # Its client asked for it elsewhere meanwhile; should it be here after all, it asks again by itself.
+            return _elsewhere(carrier)
         restore = session.restore if want.restore is None else want.restore
         here = session.state is SessionState.LIVE and self._channels.carries(session.id) is want.channel
         if here and restore == session.restore:
@@ -255,6 +273,15 @@ class Resumption:
         refusal = refusal or Refusal(code="session.closed", reason=f"Session {want.session} is over.")
         story = stories.get(want.session, "")
         return msgspec.structs.replace(refusal, reason=f"{refusal.reason} {story}.") if story else refusal
+
+
+def _elsewhere(carrier: Channel) -> Refusal:
+    return Refusal(
+        code="session.moving",
+        reason=f"The session is on a link of {carrier.peer.hello.application} already.",
+        retryable=True,
+        retry_after=_BUSY_SECONDS,
+    )
 
 
 def story_of(rows: Sequence[MissedRow], oldest: float) -> _Story:

@@ -23,6 +23,7 @@ from stayline.domain.session import (
     with_readiness,
 )
 from stayline.link.messages.interaction import AgentLogin, AgentLogout, AgentStatus, SessionEnded, SetMedia
+from stayline.servers.interaction.askings import Askings, asked_at
 from stayline.servers.interaction.background import Background
 from stayline.servers.interaction.channels import Channel, Channels
 from stayline.servers.interaction.ledger import Ledger, Recorded
@@ -73,6 +74,7 @@ class Sessions:
         self._timers = timers
         self._tickets = tickets
         self._changed = changed
+        self.askings = Askings()
         self._new_id = new_id
 
     # -- by the agent ----------------------------------------------------------------------------------------
@@ -92,10 +94,16 @@ class Sessions:
             existing = self._ledger.model.sessions_of(identity.tenant, identity.user)
             policy = self._rules.multiple_connections
             taken, event = opening_of(existing, channel.session, params.workspace, policy)
+            late = taken and self.askings.objection(taken.id, params.workspace, asked_at(params))
+            if late:
+                raise RefusedError(late)
             before = taken or self._draft(channel, exclusive=policy is not Policy.SECOND_SESSION)
             session = self._advance(taken, event, msgspec.structs.replace(before, **described))
             keep = msgspec.structs.replace(result, session=session.id) if result else None
             await self._ledger.save([(taken, session)], keep)
+            self.askings.note(
+                session.id, params.workspace, asked_at(params), len(self._ledger.model.sessions)
+            )
             self.attach(session, channel, f"taken over: {session.why}")
             given_back = await self.give_back(session) if taken and reconnects(taken, event) else []
         self._warn_capacity(session)

@@ -11,6 +11,7 @@ from stayline.domain.second_login import Policy
 from stayline.domain.session import AgentSession, SessionState
 from stayline.link.messages.envelope import Identity
 from stayline.link.messages.interaction import AgentLogin, MediaState
+from stayline.servers.interaction.askings import HELD_UP_SECONDS, Askings
 from stayline.servers.interaction.channels import Channel, Channels
 from stayline.servers.interaction.resumption import Resumption
 from stayline.servers.interaction.sessions import Sessions, agent_key
@@ -112,7 +113,10 @@ def check(centre: Centre, code: str) -> None:
 def test_a_resume_that_comes_too_late() -> None:
     async def scenario() -> None:
         centre = Centre()
-        check(centre, await centre.late(centre.resumption.rejoin(centre.old, "s1", 0)))
+        check(
+            centre,
+            await centre.late(centre.resumption.rejoin(centre.old, "s1", AgentLogin(place="P", media=[]))),
+        )
 
     asyncio.run(scenario())
 
@@ -124,3 +128,41 @@ def test_a_login_that_comes_too_late() -> None:
         check(centre, await centre.late(centre.sessions.login(centre.old, params, None)))
 
     asyncio.run(scenario())
+
+
+LOGIN = AgentLogin(place="P", media=[], workspace="w", asked_at=100.0)
+
+
+def test_a_request_held_up_at_a_proxy_that_stood_still_takes_nothing_from_a_later_one() -> None:
+    """Its channel is open still: the proxy has not read yet that its client has gone."""
+
+    async def scenario() -> None:
+        centre = Centre()
+        centre.sessions.askings.note("s1", "w", 101.0, 1)
+        with pytest.raises(RefusedError) as caught:
+            await centre.resumption.rejoin(centre.old, "s1", LOGIN)
+        assert caught.value.refusal.code == "session.superseded"
+        with pytest.raises(RefusedError) as caught:
+            await centre.sessions.login(centre.old, LOGIN, None)
+        assert caught.value.refusal.code == "session.superseded"
+        assert centre.channels.carries("s1") is centre.new
+        assert centre.now_on.told == []
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("workspace", "asked_at"), [("w", 102.0), ("w", 0.0), ("w", 101.0 - HELD_UP_SECONDS), ("other", 50.0)]
+)
+def test_a_later_one_or_one_of_another_clock_is_heard(workspace: str, asked_at: float) -> None:
+    askings = Askings()
+    askings.note("s1", "w", 101.0, 1)
+    assert askings.objection("s1", workspace, asked_at) is None
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    askings = Askings()
+    for number in range(5_000):
+        askings.note(f"s{number}", "w", 10.0, 100)
+    assert len(askings) <= 1_200
+    assert askings.objection("s4999", "w", 9.0) is not None
