@@ -80,7 +80,7 @@ class Conductor:
         self._verifier = verifier
         self._tell = Turn(self._step)
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
-        self._lookout = Lookout(lambda: hello(Link.STATISTICS), tls)
+        self._lookout = Lookout(lambda: hello(Link.INTERACTION), tls)
         self.links: dict[Link, StandbyLink] = {
             link: self._make(link, user, hello, tls, report) for link, user in users.items()
         }

@@ -28,6 +28,19 @@ async def moved_by_statement(world: World, engine: WorkspaceEngine) -> None:
     await until(lambda: all_up(engine) and engine.view.site == "Site_B", "moved by the statement")
 
 
+def test_who_asks_another_cluster_shows_a_ticket_and_is_let_in_before_those_who_log_in(
+    tmp_path: Path,
+) -> None:
+    async def story(world: World) -> None:
+        engine = await world.ready()
+        await moved_by_statement(world, engine)
+        hellos = [hello for server in world.of(PROXY, "Site_B") for hello in server.hellos]
+        assert len(hellos) >= 2, "a question, a link"
+        assert {hello.ticket for hello in hellos} == {f"ticket {world.core.sessions['agent01']}"}
+
+    run(tmp_path, story)
+
+
 def test_a_configuration_server_that_knows_an_older_epoch_moves_nobody_back(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         sites: list[object] = []
