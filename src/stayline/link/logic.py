@@ -186,7 +186,8 @@ class _Turn:
             if is_up and not was_up:
                 self.site(Standing())
             elif after.rounds > before.rounds and after.state is State.WAITING:
-                self.site(RoundFailed())
+                busy = any(at > self.now for at in after.not_before.values())
+                self.site(RoundFailed(busy))
 
     def count(self, kind: str) -> None:
         """One more of a kind."""

@@ -144,6 +144,7 @@ def _chosen(view: SiteView, cluster: str, why: str, move_at: float, now: float) 
         probe=0,
         ask=0,
         asking=(),
+        doubted="",
         timer=0,
     )
 
@@ -214,8 +215,9 @@ def _probed(view: SiteView, event: Probed, now: float, random: Random) -> Result
 
 
 def _judge(view: SiteView, now: float, random: Random) -> Result:
-    """The first of the list that is available, as soon as those before it have said no."""
-    for cluster in view.plan.clusters:
+    """The first of the list that is available, as soon as those before it have said no. The cluster that has just
+    failed a whole round comes last: the ports of a frozen host accept, and nothing comes of it."""
+    for cluster in sorted(view.plan.clusters, key=lambda one: one.name == view.doubted):
         answer = view.answers.get(cluster.name)
         if answer is None:
             return view, []
@@ -283,6 +285,7 @@ def _woke_probing(view: SiteView, event: Woke, now: float, random: Random) -> Re
 
 def _round_failed(view: SiteView, event: RoundFailed, now: float, random: Random) -> Result:
     if not (view.by_statement or view.plan.wanted):
+        view = replace(view, doubted="" if event.busy else view.cluster)
         return (view, []) if view.probe else _begin_probe(view, now, random)
     if view.current or view.ask:
         return view, []
@@ -321,7 +324,7 @@ def _asked(view: SiteView, event: Asked, now: float, random: Random) -> Result:
 
 def _standing(view: SiteView, event: Standing, now: float, random: Random) -> Result:
     """While the link stands nothing is searched, and nobody is pulled back."""
-    return replace(view, probe=0, ask=0, asking=(), refusal=None, rounds=0), []
+    return replace(view, probe=0, ask=0, asking=(), doubted="", refusal=None, rounds=0), []
 
 
 def _stop(view: SiteView, event: Stop, now: float, random: Random) -> Result:

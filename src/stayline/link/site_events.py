@@ -63,7 +63,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class RoundFailed:
-    """No server of the Interaction pool of the chosen cluster could be reached."""
+    """No server of the Interaction pool of the chosen cluster could be reached. ``busy``: one of them named a time to
+    come again; it is overloaded, not dead."""
+
+    busy: bool = False
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ class SiteView:
     ``stated_epoch``: the highest statement ever believed. ``read_epoch``: the epoch under which the configuration was
     last read. ``cluster``: the chosen one (empty: none). ``move_at``: when the links begin there (Unix seconds).
     ``probe``, ``ask``, ``timer``: numbers of what is under way (0: nothing); ``answers``: of the probe; ``asking``:
-    clusters still to be asked. ``lower``, ``foreign`` and ``ignored`` count statements of a lower epoch, those that
+    clusters still to be asked; ``doubted``: the cluster of which a whole round has just failed, although its ports may
+    accept. ``lower``, ``foreign`` and ``ignored`` count statements of a lower epoch, those that
     contradict one of the same epoch, and late answers.
     """
 
@@ -56,6 +57,7 @@ class SiteView:
     timer: int = 0
     answers: Mapping[str, bool] = field(default_factory=dict)
     asking: tuple[str, ...] = ()
+    doubted: str = ""
     lower: int = 0
     foreign: int = 0
     ignored: int = 0

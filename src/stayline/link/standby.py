@@ -151,8 +151,9 @@ def _is_removed(view: StandbyView) -> bool:
 def _move(view: StandbyView, at: float | None, old: Assignment, now: float, random: Random) -> Result:
     """Another cluster: leave at once, come back spread over time, with a new random list."""
     target = view.assignment.wanted or view.assignment.cluster
-    source = (view.node.site if view.node else "") or old.wanted or "no site"
-    why = f"{view.assignment.mover} moved this agent from {source} to {target}."
+    source = (view.node.site if view.node else "") or old.wanted
+    moved = f"moved this agent from {source} to" if source else "leads this agent to"
+    why = f"{view.assignment.mover} {moved} {target}."
     actions: list[Action] = []
     if view.state in (State.UP, State.CONNECTING):
         actions.append(Disconnect(why))

@@ -263,6 +263,39 @@ def test_a_failed_round_searches_again_and_keeps_the_cluster_meanwhile() -> None
     )
 
 
+def test_a_cluster_that_accepts_and_does_not_serve_comes_last_in_the_next_search() -> None:
+    """The ports of a frozen host accept: else its agents would never leave it."""
+    machine = searching()
+    machine.answer(Cluster_A=True)
+    machine.feed(RoundFailed())
+    number = machine.view.probe
+    machine.feed(Probed(number, "Cluster_A", True))
+    assert machine.view.cluster == "Cluster_A", "the others have not answered yet"
+    machine.feed(Probed(number, "Cluster_B", True))
+    assert machine.view.cluster == "Cluster_B"
+    machine.feed(RoundFailed())
+    machine.answer(Cluster_A=True, Cluster_B=True)
+    assert machine.view.cluster == "Cluster_A"
+
+
+def test_a_cluster_whose_servers_name_a_time_is_overloaded_and_not_left() -> None:
+    machine = searching()
+    machine.answer(Cluster_A=True)
+    machine.feed(RoundFailed(busy=True))
+    machine.answer(Cluster_A=True, Cluster_B=True)
+    assert machine.view.cluster == "Cluster_A"
+
+
+def test_the_only_cluster_that_accepts_is_kept_although_it_failed() -> None:
+    machine = searching()
+    machine.answer(Cluster_A=True)
+    machine.feed(RoundFailed())
+    machine.answer(Cluster_A=True, Cluster_B=False)
+    assert machine.view.cluster == "Cluster_A"
+    machine.feed(Standing())
+    assert machine.view.doubted == ""
+
+
 def test_a_search_in_vain_keeps_the_cluster_and_says_so() -> None:
     machine = searching()
     machine.answer(Cluster_A=True)
