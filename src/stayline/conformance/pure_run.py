@@ -13,7 +13,7 @@ from stayline.conformance.stage import Stage
 from stayline.conformance.verdict import judge
 from stayline.conformance.world import WALL, EndlessError
 from stayline.domain.errors import RefusedError
-from stayline.link.pool import Random
+from stayline.link.machine.pool import Random
 
 AT_ITS_END = (see.Polled, see.Times, see.SetUps, see.Spread)
 """Expectations about a number: with ``for`` they are judged at the end of that time."""

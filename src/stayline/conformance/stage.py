@@ -15,10 +15,10 @@ from stayline.conformance.virtual_core import VirtualCore
 from stayline.conformance.world import HOP, Clock, Connection, World
 from stayline.domain.errors import refuse
 from stayline.domain.topology import SITE_OPTION
+from stayline.link.machine.plan import WINDOW
+from stayline.link.machine.plan import Link as ClientLink
+from stayline.link.machine.pool import Random
 from stayline.link.messages.interaction import Leaving
-from stayline.link.plan import WINDOW
-from stayline.link.plan import Link as ClientLink
-from stayline.link.pool import Random
 
 SESSION_SECONDS = 10.0
 """Within which a restarted client must get a session."""

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from stayline.conformance.world import Connection, SignedStatement
 from stayline.domain.errors import Refusal
-from stayline.link.addp import Addp, AddpAction, AddpEvent
 from stayline.link.handshake import Certificate, check_listener
-from stayline.link.logic_view import OnLink
+from stayline.link.machine.addp import Addp, AddpAction, AddpEvent
+from stayline.link.machine.logic_view import OnLink
+from stayline.link.machine.plan import Link
+from stayline.link.machine.pool import Node
+from stayline.link.machine.standby import State
+from stayline.link.machine.standby_events import Failed, Held, Lost, Opened
 from stayline.link.messages.envelope import Hello
-from stayline.link.plan import Link
-from stayline.link.pool import Node
-from stayline.link.standby import State
-from stayline.link.standby_events import Failed, Held, Lost, Opened
 
 if TYPE_CHECKING:
     from stayline.conformance.virtual_client import VirtualClient

@@ -20,13 +20,11 @@ from stayline.conformance.virtual_status import status_of
 from stayline.conformance.world import HOP, SignedStatement, World
 from stayline.domain.errors import Refusal
 from stayline.domain.topology import Configuration
-from stayline.link import logic, session, standby
-from stayline.link.logic_view import Bad, LinkDo, LogicView, OnLink, StatementBad, TimerAt, TimerDue
-from stayline.link.messages.envelope import Hello
-from stayline.link.messages.interaction import MediaState, SessionOpened
-from stayline.link.plan import AtStart, Link, plan_of, read_at_start
-from stayline.link.pool import Node, Random
-from stayline.link.session_events import (
+from stayline.link.machine import logic, session, standby
+from stayline.link.machine.logic_view import Bad, LinkDo, LogicView, OnLink, StatementBad, TimerAt, TimerDue
+from stayline.link.machine.plan import AtStart, Link, plan_of, read_at_start
+from stayline.link.machine.pool import Node, Random
+from stayline.link.machine.session_events import (
     AskLogin,
     AskResume,
     Away,
@@ -45,10 +43,22 @@ from stayline.link.session_events import (
     TokenRefused,
     WaitUntil,
 )
-from stayline.link.session_events import Stop as StopSession
-from stayline.link.site_events import Ask, Asked, ConfigurationAway, Planned, Probe, StatementHeard
-from stayline.link.standby_events import Connect, Disconnect, Idle, Lame, Lost, Proven, Stop, Wait, Woke
-from stayline.link.standby_events import Due as LinkDue
+from stayline.link.machine.session_events import Stop as StopSession
+from stayline.link.machine.site_events import Ask, Asked, ConfigurationAway, Planned, Probe, StatementHeard
+from stayline.link.machine.standby_events import (
+    Connect,
+    Disconnect,
+    Idle,
+    Lame,
+    Lost,
+    Proven,
+    Stop,
+    Wait,
+    Woke,
+)
+from stayline.link.machine.standby_events import Due as LinkDue
+from stayline.link.messages.envelope import Hello
+from stayline.link.messages.interaction import MediaState, SessionOpened
 
 ANSWER_SECONDS = 10.0
 """How long an opening request waits for its answer."""

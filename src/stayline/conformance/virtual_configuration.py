@@ -8,13 +8,13 @@ from stayline.conformance.actions import ConfigurationState
 from stayline.conformance.world import HOP
 from stayline.domain.errors import Refusal
 from stayline.domain.topology import TAG_OPTION, WORKSPACE_SECTION, Configuration
-from stayline.link import preferred, standby
 from stayline.link.configuration_link import RECONNECT_RANGE, ROUND_DELAYS
-from stayline.link.plan import LOSS_TIMEOUT, PairPlan
-from stayline.link.pool import Node
-from stayline.link.preferred import PairDown, PairDue, PairPlanned, PairUp, PairWait, Use
-from stayline.link.standby import StandbyView, State
-from stayline.link.standby_events import (
+from stayline.link.machine import preferred, standby
+from stayline.link.machine.plan import LOSS_TIMEOUT, PairPlan
+from stayline.link.machine.pool import Node
+from stayline.link.machine.preferred import PairDown, PairDue, PairPlanned, PairUp, PairWait, Use
+from stayline.link.machine.standby import StandbyView, State
+from stayline.link.machine.standby_events import (
     Assigned,
     Connect,
     Disconnect,

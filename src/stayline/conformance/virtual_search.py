@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from stayline.conformance.actions import StatementKind
 from stayline.conformance.virtual_attempt import Attempt
 from stayline.conformance.world import SignedStatement
-from stayline.link.plan import Link
-from stayline.link.site_events import Ask, Asked, Probe, Probed
+from stayline.link.machine.plan import Link
+from stayline.link.machine.site_events import Ask, Asked, Probe, Probed
 
 if TYPE_CHECKING:
     from stayline.conformance.virtual_client import VirtualClient

@@ -11,9 +11,9 @@ from stayline.conformance.status import (
     SessionState,
     SessionStatus,
 )
-from stayline.link import session
-from stayline.link.plan import Link
-from stayline.link.standby import StandbyView, State
+from stayline.link.machine import session
+from stayline.link.machine.plan import Link
+from stayline.link.machine.standby import StandbyView, State
 
 if TYPE_CHECKING:
     from stayline.conformance.virtual_client import VirtualClient

@@ -17,12 +17,12 @@ from stayline.lab.storm_ledger import LinkLedger
 from stayline.lab.storm_orders import Counts
 from stayline.lab.storm_original import OriginalPair
 from stayline.link.authority import TlsFiles
-from stayline.link.logic import Event
+from stayline.link.machine.logic import Event
+from stayline.link.machine.plan import Link, Plan
+from stayline.link.machine.session import SessionView
 from stayline.link.messages.envelope import Hello
 from stayline.link.messages.interaction import Gone, InteractionView, MediaState, SessionOpened
 from stayline.link.peer import Peer
-from stayline.link.plan import Link, Plan
-from stayline.link.session import SessionView
 from stayline.link.standby_link import LinkUser
 from stayline.link.tokens import TokenVerifier
 from stayline.workspace.conductor import Conductor

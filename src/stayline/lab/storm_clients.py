@@ -28,8 +28,8 @@ from stayline.link.bootstrap import load_bootstrap
 from stayline.link.configuration import ConfigurationClient, configuration_endpoints
 from stayline.link.configuration_link import ConfigurationLink
 from stayline.link.configuration_requests import ConfigurationRequests
+from stayline.link.machine.plan import AtStart, Link, Plan, plan_of, read_at_start
 from stayline.link.messages.envelope import Hello
-from stayline.link.plan import AtStart, Link, Plan, plan_of, read_at_start
 from stayline.link.tokens import Statement, TokenVerifier
 
 PASSWORDS_AT_ONCE = 16

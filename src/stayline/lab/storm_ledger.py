@@ -6,11 +6,11 @@ Pure: from the machines' views and events.
 from collections.abc import Callable
 
 from stayline.lab.storm_orders import Counts
-from stayline.link.logic import Event, LogicView, OnLink
-from stayline.link.plan import Link
-from stayline.link.session import SessionView
-from stayline.link.session import State as SessionState
-from stayline.link.standby import Failed, Held, Lost, Opened, Proven, State
+from stayline.link.machine.logic import Event, LogicView, OnLink
+from stayline.link.machine.plan import Link
+from stayline.link.machine.session import SessionView
+from stayline.link.machine.session import State as SessionState
+from stayline.link.machine.standby import Failed, Held, Lost, Opened, Proven, State
 from stayline.workspace.session import ANSWER_SECONDS
 
 LINKS = (Link.INTERACTION, Link.CONTACT)

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from stayline.domain.errors import RefusedError, StaylineError
 from stayline.lab.storm_account import Account
 from stayline.link.authority import TlsFiles
+from stayline.link.machine.plan import Link, Plan
+from stayline.link.machine.pool import Node, Random, shuffled
+from stayline.link.machine.session import OVER
 from stayline.link.messages.interaction import AgentLogin, AgentResume, MediaState, SessionOpened
 from stayline.link.peer import BaseHandler, Peer
-from stayline.link.plan import Link, Plan
-from stayline.link.pool import Node, Random, shuffled
-from stayline.link.session import OVER
 from stayline.link.standby_link import endpoint_of
 from stayline.link.transport import connect
 

@@ -24,12 +24,12 @@ from stayline.link.bootstrap import Bootstrap
 from stayline.link.configuration_copy import ConfigurationCopy
 from stayline.link.configuration_link import ConfigurationLink, PairOf, Scout, nodes_of, plain_pair
 from stayline.link.configuration_requests import ConfigurationRequests
+from stayline.link.machine.pool import Node
+from stayline.link.machine.standby_view import StandbyView, State
 from stayline.link.messages.configuration import Changes, Read
 from stayline.link.messages.envelope import Hello
 from stayline.link.paired_link import PairedLink
 from stayline.link.peer import Peer, read
-from stayline.link.pool import Node
-from stayline.link.standby_view import StandbyView, State
 from stayline.link.transport import Endpoint
 
 __all__ = ["ConfigurationClient", "ConfigurationLink", "configuration_endpoints"]

@@ -10,11 +10,11 @@ import structlog
 from stayline.domain.errors import StaylineError
 from stayline.domain.topology import Configuration
 from stayline.link.authority import TlsFiles
+from stayline.link.machine.plan import PairPlan
+from stayline.link.machine.pool import Node
 from stayline.link.messages.configuration import Changes
 from stayline.link.messages.envelope import Hello
 from stayline.link.peer import BaseHandler, Peer
-from stayline.link.plan import PairPlan
-from stayline.link.pool import Node
 from stayline.link.standby_link import endpoint_of
 from stayline.link.transport import Endpoint, connect
 

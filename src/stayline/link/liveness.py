@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from stayline.link.addp import Addp, AddpAction, AddpEvent, Delivery, is_deaf
 from stayline.link.frames import UNREADABLE, encode_frame, malformed
+from stayline.link.machine.addp import Addp, AddpAction, AddpEvent, Delivery, is_deaf
 from stayline.link.messages.envelope import Frame, Kind, Pong
 
 if TYPE_CHECKING:

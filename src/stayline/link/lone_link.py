@@ -1,13 +1,13 @@
-"""A link with a machine of its own: ``link/standby.py`` and its shell, for who keeps just one."""
+"""A link with a machine of its own: ``link/machine/standby.py`` and its shell, for who keeps just one."""
 
 from collections.abc import Callable
 
 import structlog
 
 from stayline.link.authority import TlsFiles
+from stayline.link.machine.pool import Assignment
+from stayline.link.machine.standby import Assigned, Event, StandbyView, State, Stop, Woke, step
 from stayline.link.messages.envelope import Hello
-from stayline.link.pool import Assignment
-from stayline.link.standby import Assigned, Event, StandbyView, State, Stop, Woke, step
 from stayline.link.standby_link import LinkUser, Prepare, Report, StandbyLink
 from stayline.link.turn import Turn
 from stayline.link.wakeup import ANSWER_SECONDS

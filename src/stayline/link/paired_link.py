@@ -1,5 +1,5 @@
-"""A link to a primary/backup pair, or to preferred and peer servers: ``link/preferred.py`` and ``link/standby.py`` with
-their shell."""
+"""A link to a primary/backup pair, or to preferred and peer servers: ``machine/preferred.py`` and
+``machine/standby.py`` with their shell."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,10 +8,9 @@ import structlog
 
 from stayline.link.authority import TlsFiles
 from stayline.link.lone_link import LoneLink
-from stayline.link.messages.envelope import Hello
-from stayline.link.plan import PairPlan
-from stayline.link.pool import Node
-from stayline.link.preferred import (
+from stayline.link.machine.plan import PairPlan
+from stayline.link.machine.pool import Node
+from stayline.link.machine.preferred import (
     PairAction,
     PairDown,
     PairDue,
@@ -22,8 +21,9 @@ from stayline.link.preferred import (
     PreferredView,
     Use,
 )
-from stayline.link.preferred import step as pair_step
-from stayline.link.standby import Event, State, Stop
+from stayline.link.machine.preferred import step as pair_step
+from stayline.link.machine.standby import Event, State, Stop
+from stayline.link.messages.envelope import Hello
 from stayline.link.standby_link import LinkUser, Prepare, Report
 from stayline.link.turn import Turn
 

@@ -1,4 +1,4 @@
-"""The shell of one link that is chosen by a machine: sockets and timers around ``link/standby.py``.
+"""The shell of one link that is chosen by a machine: sockets and timers around ``link/machine/standby.py``.
 
 It does what the machine's actions say and tells the machine what happened, with the generation of the attempt: what
 comes from an earlier one has no effect.
@@ -14,11 +14,8 @@ import structlog
 
 from stayline.domain.errors import Refusal, StaylineError, refuse
 from stayline.link.authority import TlsFiles
-from stayline.link.messages.envelope import Hello, Waiting
-from stayline.link.messages.interaction import CoreAway, CoreBack, Leaving
-from stayline.link.peer import BaseHandler, Peer, read
-from stayline.link.pool import Node
-from stayline.link.standby import (
+from stayline.link.machine.pool import Node
+from stayline.link.machine.standby import (
     Action,
     Connect,
     Disconnect,
@@ -34,6 +31,9 @@ from stayline.link.standby import (
     State,
     Wait,
 )
+from stayline.link.messages.envelope import Hello, Waiting
+from stayline.link.messages.interaction import CoreAway, CoreBack, Leaving
+from stayline.link.peer import BaseHandler, Peer, read
 from stayline.link.transport import Endpoint, connect
 
 log = structlog.get_logger(__name__)

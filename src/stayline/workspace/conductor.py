@@ -1,4 +1,4 @@
-"""The shell around ``link/logic.py``: one Workspace's links, timers, probes and questions, and what it counts."""
+"""The shell around ``machine/logic.py``: one Workspace's links, timers, probes and questions, and what it counts."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from stayline.domain.errors import RefusedError
-from stayline.link import standby
 from stayline.link.authority import TlsFiles
-from stayline.link.logic import (
+from stayline.link.lone_link import log_step
+from stayline.link.machine import standby
+from stayline.link.machine.logic import (
     Action,
     Ask,
     Asked,
@@ -32,10 +33,9 @@ from stayline.link.logic import (
     Woke,
     step,
 )
-from stayline.link.lone_link import log_step
+from stayline.link.machine.plan import Link, Plan
+from stayline.link.machine.setups import Setups
 from stayline.link.messages.envelope import Hello
-from stayline.link.plan import Link, Plan
-from stayline.link.setups import Setups
 from stayline.link.standby_link import LinkUser, Report, StandbyLink
 from stayline.link.tokens import TokenVerifier
 from stayline.link.turn import Turn
@@ -105,7 +105,7 @@ class Conductor:
     # -- what it is told
 
     def plan(self, plan: Plan, *, current: bool, epoch: int = 0) -> None:
-        """What the configuration says; ``epoch`` as of :class:`~stayline.link.site_events.Planned`."""
+        """What the configuration says; ``epoch`` as of :class:`~stayline.link.machine.site_events.Planned`."""
         self._tell(Planned(plan, current, epoch))
 
     def configuration_away(self, why: str) -> None:

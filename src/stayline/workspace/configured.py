@@ -11,10 +11,18 @@ from stayline.domain.topology import WORKSPACE_SECTION, Configuration
 from stayline.link.authority import TlsFiles
 from stayline.link.configuration import ConfigurationClient, ConfigurationLink
 from stayline.link.configuration_link import RECONNECT_RANGE, plain_pair, round_delays
+from stayline.link.machine.plan import (
+    LOSS_TIMEOUT,
+    AtStart,
+    PairPlan,
+    Plan,
+    plan_of,
+    read_at_start,
+    seconds_of,
+)
+from stayline.link.machine.pool import Node
 from stayline.link.messages.configuration import LoggedIn
 from stayline.link.messages.envelope import Hello
-from stayline.link.plan import LOSS_TIMEOUT, AtStart, PairPlan, Plan, plan_of, read_at_start, seconds_of
-from stayline.link.pool import Node
 from stayline.link.transport import Endpoint
 from stayline.workspace.settings import EngineSettings
 

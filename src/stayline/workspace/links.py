@@ -2,8 +2,8 @@
 
 from stayline.domain.errors import Refusal
 from stayline.link.configuration import ConfigurationClient
-from stayline.link.site import Phase, SiteView
-from stayline.link.standby import StandbyView, State
+from stayline.link.machine.site import Phase, SiteView
+from stayline.link.machine.standby import StandbyView, State
 from stayline.link.standby_link import StandbyLink
 from stayline.workspace.status import LinkState, LinkStatus
 from stayline.workspace.view import LinkView

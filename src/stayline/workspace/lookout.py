@@ -11,9 +11,9 @@ from stayline.domain.errors import Refusal, RefusedError, StaylineError
 from stayline.link.authority import TlsFiles
 from stayline.link.dial import FAMILY_DELAY, addresses
 from stayline.link.door import ONLY_ASKED
+from stayline.link.machine.pool import Node
 from stayline.link.messages.envelope import Hello
 from stayline.link.peer import BaseHandler
-from stayline.link.pool import Node
 from stayline.link.standby_link import endpoint_of
 from stayline.link.transport import connect
 

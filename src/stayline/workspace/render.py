@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from stayline.domain.controls import ENABLED, ControlState, Link, Media, controls, stage_of
 from stayline.link.configuration import ConfigurationClient
+from stayline.link.machine.plan import Link as PlannedLink
 from stayline.link.messages.interaction import MediaState, Ownership
-from stayline.link.plan import Link as PlannedLink
 from stayline.link.standby_link import StandbyLink
 from stayline.workspace import catalogue as catalogue_module
 from stayline.workspace.banner import banner_of

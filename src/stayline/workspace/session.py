@@ -1,4 +1,4 @@
-"""The agent session on the Interaction Server: the shell around ``link/session.py``.
+"""The agent session on the Interaction Server: the shell around ``link/machine/session.py``.
 
 It asks on the link that stands what the machine wants asked, tells it what is answered and what the core says, and
 tells its user the facts that follow.
@@ -14,24 +14,8 @@ import msgspec
 import structlog
 
 from stayline.domain.errors import LinkLostError, Refusal, RefusedError
-from stayline.link.messages.interaction import (
-    AgentLogin,
-    AgentResume,
-    AgentStatus,
-    Changed,
-    CoreAway,
-    CoreBack,
-    Gone,
-    InteractionView,
-    MediaState,
-    Offered,
-    SessionEnded,
-    SessionOpened,
-    TicketRenewed,
-)
-from stayline.link.peer import Peer, read
-from stayline.link.session import SessionView, heard, step
-from stayline.link.session_events import (
+from stayline.link.machine.session import SessionView, heard, step
+from stayline.link.machine.session_events import (
     Action,
     AskLogin,
     AskResume,
@@ -56,6 +40,22 @@ from stayline.link.session_events import (
     TokenRefused,
     WaitUntil,
 )
+from stayline.link.messages.interaction import (
+    AgentLogin,
+    AgentResume,
+    AgentStatus,
+    Changed,
+    CoreAway,
+    CoreBack,
+    Gone,
+    InteractionView,
+    MediaState,
+    Offered,
+    SessionEnded,
+    SessionOpened,
+    TicketRenewed,
+)
+from stayline.link.peer import Peer, read
 from stayline.link.standby_link import StandbyLink
 from stayline.link.turn import Turn
 

@@ -4,8 +4,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from stayline.domain.errors import Refusal
+from stayline.link.machine.session import FINAL, GIVEN_UP
 from stayline.link.messages.interaction import Done, Gone, InteractionView, MediaState, SessionOpened
-from stayline.link.session import FINAL, GIVEN_UP
 from stayline.workspace.saved import KeptRequest
 from stayline.workspace.view import BannerKind, Phase
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from stayline.link.configuration import ConfigurationClient
-from stayline.link.logic import LogicView
-from stayline.link.plan import Link
-from stayline.link.session import SessionView, State
+from stayline.link.machine.logic import LogicView
+from stayline.link.machine.plan import Link
+from stayline.link.machine.session import SessionView, State
 from stayline.link.standby_link import Report, StandbyLink
 from stayline.workspace.links import link_status, refusal_text, status_of
 from stayline.workspace.status import (

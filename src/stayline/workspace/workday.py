@@ -12,9 +12,9 @@ from stayline.domain.errors import Refusal
 from stayline.domain.objects import ApplicationType
 from stayline.link.authority import TlsFiles
 from stayline.link.configuration import ConfigurationClient, ConfigurationLink
+from stayline.link.machine.plan import Link, Plan
 from stayline.link.messages.configuration import LoggedIn
 from stayline.link.messages.envelope import Hello
-from stayline.link.plan import Link, Plan
 from stayline.link.standby_link import LinkUser
 from stayline.link.wakeup import WakeUp
 from stayline.workspace.catalogue import catalogue_of

@@ -8,9 +8,9 @@ import structlog
 
 from stayline.domain.errors import Refusal
 from stayline.link.lone_link import LoneLink
+from stayline.link.machine.pool import Assignment, Node, Pool
+from stayline.link.machine.standby import State
 from stayline.link.peer import Peer
-from stayline.link.pool import Assignment, Node, Pool
-from stayline.link.standby import State
 from tests.integration.link.material import HOST, Material, Recorder, person_hello, until
 from tests.integration.link.rig import listening, run
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import hypothesis.strategies as st
 from hypothesis import given
 
-from stayline.link.addp import Addp, AddpAction, AddpEvent
+from stayline.link.machine.addp import Addp, AddpAction, AddpEvent
 
 INTERVALS = st.floats(0.1, 20.0)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from stayline.link.admission import Admission, AdmissionSettings, Decision, Enter, Kind, Refuse, Wait
+from stayline.link.machine.admission import Admission, AdmissionSettings, Decision, Enter, Kind, Refuse, Wait
 
 KINDS = st.sampled_from(list(Kind))
 

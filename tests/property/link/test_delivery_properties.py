@@ -3,7 +3,7 @@
 import hypothesis.strategies as st
 from hypothesis import given
 
-from stayline.link.addp import DEAF_POLLS, Delivery, is_deaf
+from stayline.link.machine.addp import DEAF_POLLS, Delivery, is_deaf
 
 DELAYS = st.floats(0.0, 3.0)
 STEPS = st.lists(st.tuples(st.floats(0.01, 2.0), st.integers(0, 5)), min_size=1, max_size=60)

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from stayline.link.logic import (
+from stayline.link.machine.logic import (
     Ask,
     Asked,
     ConfigurationAway,
@@ -25,10 +25,10 @@ from stayline.link.logic import (
     Woke,
     step,
 )
-from stayline.link.plan import POOLED, ClusterPlan, Link, PairPlan, Plan
-from stayline.link.pool import Node, Pool
-from stayline.link.site import Phase, choose
-from stayline.link.standby import (
+from stayline.link.machine.plan import POOLED, ClusterPlan, Link, PairPlan, Plan
+from stayline.link.machine.pool import Node, Pool
+from stayline.link.machine.site import Phase, choose
+from stayline.link.machine.standby import (
     Connect,
     Disconnect,
     Due,

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from stayline.domain.errors import Refusal
-from stayline.link.messages.interaction import SessionOpened, Snapshot
-from stayline.link.session import SessionView, State, step
-from stayline.link.session_events import (
+from stayline.link.machine.session import SessionView, State, step
+from stayline.link.machine.session_events import (
     AskLogin,
     AskResume,
     Away,
@@ -31,6 +30,7 @@ from stayline.link.session_events import (
     SessionLost,
     WaitUntil,
 )
+from stayline.link.messages.interaction import SessionOpened, Snapshot
 
 ALMOST_ONE = 1.0 - 2**-53
 CODES = ["core.away", "session.unknown", "session.closed", "epoch.stale", "link.not_now", "token.expired"]

@@ -5,8 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stayline.link.pool import Assignment, Node, Pool
-from stayline.link.standby import (
+from stayline.link.machine.pool import Assignment, Node, Pool
+from stayline.link.machine.standby import (
     Assigned,
     Connect,
     Disconnect,

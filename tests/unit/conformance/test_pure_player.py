@@ -9,8 +9,8 @@ import pytest
 from stayline.conformance import pure_run
 from stayline.conformance.case import Case, find_cases, load_suite, parse_cases
 from stayline.conformance.pure_run import chances, run_pure
-from stayline.link import plan, session, setups, standby
-from stayline.link.site_view import SiteView
+from stayline.link.machine import plan, session, setups, standby
+from stayline.link.machine.site_view import SiteView
 
 SUITE = load_suite()
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -21,7 +21,7 @@ def case(name: str) -> Case:
 
 
 def listed_order(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("stayline.link.pool.shuffled", lambda nodes, random: list(dict.fromkeys(nodes)))
+    patch.setattr("stayline.link.machine.pool.shuffled", lambda nodes, random: list(dict.fromkeys(nodes)))
 
 
 def no_identity(patch: pytest.MonkeyPatch) -> None:

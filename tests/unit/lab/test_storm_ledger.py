@@ -6,12 +6,12 @@ import pytest
 
 from stayline.lab.storm_ledger import LATE_SECONDS, LinkLedger
 from stayline.lab.storm_orders import Counts
-from stayline.link.logic import Event, LogicView, OnLink, Planned, step
-from stayline.link.plan import ClusterPlan, Link, Plan
-from stayline.link.pool import Node, Pool
-from stayline.link.session import SessionView
-from stayline.link.session import State as SessionState
-from stayline.link.standby import Failed, Held, Lost, Opened, Proven, State
+from stayline.link.machine.logic import Event, LogicView, OnLink, Planned, step
+from stayline.link.machine.plan import ClusterPlan, Link, Plan
+from stayline.link.machine.pool import Node, Pool
+from stayline.link.machine.session import SessionView
+from stayline.link.machine.session import State as SessionState
+from stayline.link.machine.standby import Failed, Held, Lost, Opened, Proven, State
 
 NOW = 1000.0
 

@@ -1,7 +1,7 @@
 """Plans for tests of the connection logic: clusters A and B with numbered servers, as in the specification."""
 
-from stayline.link.plan import ClusterPlan, Link, Plan
-from stayline.link.pool import Node, Pool
+from stayline.link.machine.plan import ClusterPlan, Link, Plan
+from stayline.link.machine.pool import Node, Pool
 
 KINDS = {Link.INTERACTION: "IxnProxy", Link.CONTACT: "UCS_Proxy", Link.CHAT: "Chat"}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stayline.link.addp import DEAF_POLLS, Addp, AddpAction, AddpEvent, Delivery, is_deaf
+from stayline.link.machine.addp import DEAF_POLLS, Addp, AddpAction, AddpEvent, Delivery, is_deaf
 
 
 def test_who_wakes_up_polls_at_once_and_gives_the_answer_its_own_time() -> None:

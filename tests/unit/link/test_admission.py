@@ -4,8 +4,8 @@ from typing import cast
 
 import pytest
 
-from stayline.link.admission import Admission, AdmissionSettings, Enter, Kind, Refuse, Wait
-from stayline.link.setup_cost import DEFAULT_SECONDS, SetupCost
+from stayline.link.machine.admission import Admission, AdmissionSettings, Enter, Kind, Refuse, Wait
+from stayline.link.machine.setup_cost import DEFAULT_SECONDS, SetupCost
 
 
 def admission(**changes: float) -> Admission:

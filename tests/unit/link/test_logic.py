@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from stayline.link.logic import (
+from stayline.link.machine.logic import (
     SETUP_SECONDS,
     Action,
     Ask,
@@ -28,9 +28,9 @@ from stayline.link.logic import (
     Woke,
     step,
 )
-from stayline.link.plan import Link, PairPlan, Plan
-from stayline.link.pool import Node
-from stayline.link.standby import Connect, Disconnect, Due, Failed, Lost, Opened, Proven, State, Wait
+from stayline.link.machine.plan import Link, PairPlan, Plan
+from stayline.link.machine.pool import Node
+from stayline.link.machine.standby import Connect, Disconnect, Due, Failed, Lost, Opened, Proven, State, Wait
 from tests.unit.link.plans import cluster, high, low, plan
 
 POOLED = (Link.INTERACTION, Link.CONTACT, Link.CHAT)

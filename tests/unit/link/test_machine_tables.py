@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stayline.link import session, site, standby
+from stayline.link.machine import session, site, standby
 
 PAGE = Path(__file__).parents[3] / "docs" / "explanation" / "connection-logic.md"
 

@@ -9,7 +9,7 @@ from stayline.domain.errors import RefusedError
 from stayline.domain.objects import ApplicationType as App
 from stayline.domain.objects import ConfigObject, Connection, ObjectType, TraceMode
 from stayline.domain.topology import Configuration
-from stayline.link.plan import Link, Plan, plan_of, read_at_start, seconds_list
+from stayline.link.machine.plan import Link, Plan, plan_of, read_at_start, seconds_list
 
 SECTION = "interaction-workspace"
 SITE = "disaster-recovery.eservices-site"

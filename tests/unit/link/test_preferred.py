@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from stayline.link.plan import PairPlan
-from stayline.link.pool import Node, Order
-from stayline.link.preferred import (
+from stayline.link.machine.plan import PairPlan
+from stayline.link.machine.pool import Node, Order
+from stayline.link.machine.preferred import (
     Group,
     PairAction,
     PairDown,
@@ -19,7 +19,7 @@ from stayline.link.preferred import (
     Use,
     step,
 )
-from stayline.link.standby_events import Stop
+from stayline.link.machine.standby_events import Stop
 from tests.unit.link.plans import high, low
 
 

@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 
 from stayline.domain.errors import Refusal
-from stayline.link.messages.interaction import MediaState, SessionOpened, Snapshot
-from stayline.link.session import ELSEWHERE, FINAL, GIVEN_UP, OVER, SessionView, State, heard, step
-from stayline.link.session_events import (
+from stayline.link.machine.session import ELSEWHERE, FINAL, GIVEN_UP, OVER, SessionView, State, heard, step
+from stayline.link.machine.session_events import (
     Action,
     AskLogin,
     AskResume,
@@ -32,6 +31,7 @@ from stayline.link.session_events import (
     TokenRefused,
     WaitUntil,
 )
+from stayline.link.messages.interaction import MediaState, SessionOpened, Snapshot
 from tests.unit.link.plans import high, low
 
 

@@ -1,6 +1,6 @@
 """At most two set-ups at a time, first come first served."""
 
-from stayline.link.setups import Setups
+from stayline.link.machine.setups import Setups
 
 
 def full() -> Setups:

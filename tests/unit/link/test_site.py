@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from stayline.link.plan import Plan
-from stayline.link.site import Phase, SiteEvent, SiteView, choose, step
-from stayline.link.site_events import (
+from stayline.link.machine.plan import Plan
+from stayline.link.machine.site import Phase, SiteEvent, SiteView, choose, step
+from stayline.link.machine.site_events import (
     Ask,
     Asked,
     ConfigurationAway,
@@ -21,7 +21,7 @@ from stayline.link.site_events import (
     Standing,
     StatementHeard,
 )
-from stayline.link.standby_events import Stop, Woke
+from stayline.link.machine.standby_events import Stop, Woke
 from tests.unit.link.plans import cluster, high, low, plan
 
 

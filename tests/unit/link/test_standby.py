@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from stayline.link.pool import Assignment, Node, Order, Pool, shuffled
-from stayline.link.standby import (
+from stayline.link.machine.pool import Assignment, Node, Order, Pool, shuffled
+from stayline.link.machine.standby import (
     LEAST_PAUSE,
     Action,
     Assigned,

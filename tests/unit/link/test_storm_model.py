@@ -1,5 +1,5 @@
 """A reconnect storm as a discrete-event simulation: constants that spread over five seconds, beside the machine of
-:mod:`stayline.link.admission` in front of the same proxies.
+:mod:`stayline.link.machine.admission` in front of the same proxies.
 
 One proxy is one serial worker, ten milliseconds for a set-up. Every client shuffles the proxies, comes first at
 U(0, 5), and leaves after five seconds in which it hears nothing. *Original*: the next proxy at once, ten seconds
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from stayline.link.admission import Admission, AdmissionSettings, Decision, Enter, Kind, Refuse, Wait
+from stayline.link.machine.admission import Admission, AdmissionSettings, Decision, Enter, Kind, Refuse, Wait
 
 COST = 0.010
 PATIENCE = 5.0

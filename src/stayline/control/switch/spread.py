@@ -4,8 +4,8 @@ import msgspec
 
 from stayline.control.switch.run import processes
 from stayline.domain.objects import ApplicationType
+from stayline.link.machine.setup_cost import DEFAULT_SECONDS, ROOM, spread_seconds
 from stayline.link.messages.control import HostStatus, Process, ProcessState
-from stayline.link.setup_cost import DEFAULT_SECONDS, ROOM, spread_seconds
 
 SPREAD_OPTION = "disaster-recovery.eservices-spread-window"
 """Written beside the site option, on the same objects and in the same change."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import structlog
 
 from stayline.domain.errors import Refusal, RefusedError
-from stayline.link.admission import Admission, AdmissionSettings, Decision, Enter, Kind, Wait
 from stayline.link.door import ONLY_ASKED
+from stayline.link.machine.admission import Admission, AdmissionSettings, Decision, Enter, Kind, Wait
 from stayline.link.messages.envelope import Hello, Waiting
 from stayline.link.peer import Peer
 from stayline.link.tokens import TokenVerifier

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import structlog
 
 from stayline.domain.errors import Refusal
+from stayline.link.machine.setup_cost import LEAST_DRAIN_SECONDS, spread_seconds
 from stayline.link.messages.control import Drain, Drained
 from stayline.link.messages.interaction import Leaving
-from stayline.link.setup_cost import LEAST_DRAIN_SECONDS, spread_seconds
 from stayline.servers.proxy.channel import Channels
 from stayline.servers.proxy.door import ProxyDoor
 from stayline.servers.proxy.port import FollowingPort

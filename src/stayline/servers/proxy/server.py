@@ -7,8 +7,8 @@ import structlog
 
 from stayline.domain.errors import Refusal
 from stayline.domain.objects import ObjectType
-from stayline.link.admission import AdmissionSettings
 from stayline.link.handshake import Accepts
+from stayline.link.machine.admission import AdmissionSettings
 from stayline.link.messages.control import Drain, Drained, Report
 from stayline.link.messages.envelope import Hello, Role
 from stayline.link.messages.interaction import Leaving

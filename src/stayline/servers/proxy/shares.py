@@ -4,7 +4,7 @@ out. Pure."""
 from collections import Counter
 from collections.abc import Hashable
 
-from stayline.link.admission import Kind
+from stayline.link.machine.admission import Kind
 
 RESUMES_OF_ONE = 2
 """Openers of one person in the lane of resumes or being resumed: the new link, and an old one not yet known to be gone.

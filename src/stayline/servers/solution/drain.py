@@ -7,8 +7,8 @@ import msgspec
 from stayline.domain.errors import refuse
 from stayline.domain.objects import ApplicationType
 from stayline.domain.options import nearest
+from stayline.link.machine.setup_cost import DEFAULT_SECONDS, LEAST_DRAIN_SECONDS, spread_seconds
 from stayline.link.messages.control import Drain, Process, ProcessState
-from stayline.link.setup_cost import DEFAULT_SECONDS, LEAST_DRAIN_SECONDS, spread_seconds
 from stayline.servers.solution.status import Seen
 
 PROXIES = frozenset(

@@ -1,4 +1,4 @@
-"""What is known about the choice of site and cluster, and the decision as a function of it. See ``link/site.py``."""
+"""What is known about the choice of site and cluster, and the decision as a function of it. See ``site.py``."""
 
 import enum
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from stayline.domain.errors import Refusal
 from stayline.domain.options import nearest
 from stayline.domain.topology import SITE_OPTION, WORKSPACE_SECTION
-from stayline.link.plan import ClusterPlan, Plan
+from stayline.link.machine.plan import ClusterPlan, Plan
 
 FIRST_AVAILABLE = "first available cluster"
 NONE_AVAILABLE = "cluster.none_available"

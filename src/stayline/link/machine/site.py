@@ -9,9 +9,9 @@ by probing. The client never changes site by itself: only the option or a signed
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from stayline.link.plan import ClusterPlan, Link
-from stayline.link.pool import Pool, Random, shuffled
-from stayline.link.site_events import (
+from stayline.link.machine.plan import ClusterPlan, Link
+from stayline.link.machine.pool import Pool, Random, shuffled
+from stayline.link.machine.site_events import (
     Ask,
     Asked,
     ConfigurationAway,
@@ -26,7 +26,7 @@ from stayline.link.site_events import (
     Standing,
     StatementHeard,
 )
-from stayline.link.site_view import (
+from stayline.link.machine.site_view import (
     FIRST_AVAILABLE,
     NONE_AVAILABLE,
     Choice,
@@ -35,7 +35,7 @@ from stayline.link.site_view import (
     choose,
     none_available,
 )
-from stayline.link.standby_events import Stop, Woke
+from stayline.link.machine.standby_events import Stop, Woke
 
 __all__ = ["Choice", "Phase", "Result", "SiteEvent", "SiteView", "choose", "step"]
 

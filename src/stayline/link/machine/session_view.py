@@ -1,4 +1,4 @@
-"""What is known about an agent's session, and the numbers it is kept by. See ``link/session.py``."""
+"""What is known about an agent's session, and the numbers it is kept by. See ``link/machine/session.py``."""
 
 import enum
 from dataclasses import dataclass

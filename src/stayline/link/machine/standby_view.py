@@ -1,11 +1,11 @@
-"""What a link's machine knows, and how it walks through rounds of servers. See ``link/standby.py``."""
+"""What a link's machine knows, and how it walks through rounds of servers. See ``link/machine/standby.py``."""
 
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from stayline.link.pool import Assignment, Node, Random, ordered
-from stayline.link.standby_events import Action, Connect, Wait
+from stayline.link.machine.pool import Assignment, Node, Random, ordered
+from stayline.link.machine.standby_events import Action, Connect, Wait
 
 SETTLED_SECONDS = 1.0
 """A proven link that lived shorter counts as a failed attempt: else a server that accepts and drops is

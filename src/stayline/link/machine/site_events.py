@@ -1,9 +1,9 @@
-"""What happens to the choice of site and cluster (``link/site.py``), and what the machine wants done about it."""
+"""What happens to the choice of site and cluster (``site.py``), and what the machine wants done about it."""
 
 from dataclasses import dataclass
 
-from stayline.link.plan import Plan
-from stayline.link.pool import Node
+from stayline.link.machine.plan import Plan
+from stayline.link.machine.pool import Node
 
 # -- events
 # -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ primary/backup pair, tried in their order. With it true those of the preferred s
 lost for ``disaster-recovery.timeout``, those of the peer site become current and stay so until they are lost as long.
 That none carries either site is an error; Configuration Servers are used all the same, as one pair: who is linked to
 none of them would never hear of the correction.
-Which server of the group is linked is decided by ``link/standby.py``; this machine gives it its assignment.
+Which server of the group is linked is decided by ``link/machine/standby.py``; this machine gives it its assignment.
 """
 
 import enum
@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from stayline.domain.errors import Refusal
-from stayline.link.plan import PairPlan
-from stayline.link.pool import Assignment, Node, Order, Pool, Random
-from stayline.link.standby_events import Stop
+from stayline.link.machine.plan import PairPlan
+from stayline.link.machine.pool import Assignment, Node, Order, Pool, Random
+from stayline.link.machine.standby_events import Stop
 
 SETTLED_SECONDS = 1.0
 """A link that stood shorter does not end the loss of its group: else a server that accepts and drops holds us."""

@@ -1,16 +1,16 @@
-"""What a Workspace's connection logic knows, hears and wants done. See ``link/logic.py``."""
+"""What a Workspace's connection logic knows, hears and wants done. See ``link/machine/logic.py``."""
 
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from stayline.link import standby
-from stayline.link.plan import Link, Plan
-from stayline.link.pool import Assignment
-from stayline.link.preferred import PreferredView
-from stayline.link.setups import Setups
-from stayline.link.site import SiteView, choose
-from stayline.link.site_events import (
+from stayline.link.machine import standby
+from stayline.link.machine.plan import Link, Plan
+from stayline.link.machine.pool import Assignment
+from stayline.link.machine.preferred import PreferredView
+from stayline.link.machine.setups import Setups
+from stayline.link.machine.site import SiteView, choose
+from stayline.link.machine.site_events import (
     Ask,
     Asked,
     ConfigurationAway,
@@ -20,8 +20,8 @@ from stayline.link.site_events import (
     Probed,
     StatementHeard,
 )
-from stayline.link.standby import StandbyView
-from stayline.link.standby_events import Idle, Stop, Woke
+from stayline.link.machine.standby import StandbyView
+from stayline.link.machine.standby_events import Idle, Stop, Woke
 
 SETUP_SECONDS = 30.0
 """How long a set-up may wait for its turn; then it counts as a failed attempt."""

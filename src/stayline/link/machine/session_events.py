@@ -1,4 +1,4 @@
-"""What happens to an agent's session (``link/session.py``), and what the machine wants done about it."""
+"""What happens to an agent's session (``link/machine/session.py``), and what the machine wants done about it."""
 
 from dataclasses import dataclass
 

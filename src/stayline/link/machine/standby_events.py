@@ -1,8 +1,8 @@
-"""What happens to a link that is chosen by ``link/standby.py``, and what the machine wants done about it."""
+"""What happens to a link that is chosen by ``link/machine/standby.py``, and what the machine wants done about it."""
 
 from dataclasses import dataclass
 
-from stayline.link.pool import Assignment, Node
+from stayline.link.machine.pool import Assignment, Node
 
 # -- events
 # -------------------------------------------------------------------------------------------------------

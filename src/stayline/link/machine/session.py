@@ -14,9 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from stayline.domain.errors import Refusal
-from stayline.link.messages.interaction import SessionOpened
-from stayline.link.pool import Random
-from stayline.link.session_events import (
+from stayline.link.machine.pool import Random
+from stayline.link.machine.session_events import (
     Action,
     AskLogin,
     AskResume,
@@ -41,7 +40,7 @@ from stayline.link.session_events import (
     TokenRefused,
     WaitUntil,
 )
-from stayline.link.session_view import (
+from stayline.link.machine.session_view import (
     ELSEWHERE,
     FINAL,
     FIRST_PAUSE,
@@ -54,6 +53,7 @@ from stayline.link.session_view import (
     SessionView,
     State,
 )
+from stayline.link.messages.interaction import SessionOpened
 
 __all__ = [
     "ELSEWHERE",

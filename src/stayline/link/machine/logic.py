@@ -9,8 +9,8 @@ told here.
 
 from collections.abc import Callable, Mapping
 
-from stayline.link import preferred, site, standby
-from stayline.link.logic_view import (
+from stayline.link.machine import preferred, site, standby
+from stayline.link.machine.logic_view import (
     FOREIGN,
     QUESTION,
     SETUP_SECONDS,
@@ -30,12 +30,12 @@ from stayline.link.logic_view import (
     question_id,
     setup_id,
 )
-from stayline.link.plan import POOLED, Link
-from stayline.link.pool import Random
-from stayline.link.preferred import PairDown, PairDue, PairEvent, PairPlanned, PairUp, PairWait
-from stayline.link.setups import Setups
-from stayline.link.site import Phase, SiteEvent, SiteView
-from stayline.link.site_events import (
+from stayline.link.machine.plan import POOLED, Link
+from stayline.link.machine.pool import Random
+from stayline.link.machine.preferred import PairDown, PairDue, PairEvent, PairPlanned, PairUp, PairWait
+from stayline.link.machine.setups import Setups
+from stayline.link.machine.site import Phase, SiteEvent, SiteView
+from stayline.link.machine.site_events import (
     Ask,
     Asked,
     ConfigurationAway,
@@ -49,8 +49,8 @@ from stayline.link.site_events import (
     Standing,
     StatementHeard,
 )
-from stayline.link.standby import StandbyView, State
-from stayline.link.standby_events import (
+from stayline.link.machine.standby import StandbyView, State
+from stayline.link.machine.standby_events import (
     Assigned,
     Connect,
     Disconnect,

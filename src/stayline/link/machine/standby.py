@@ -6,14 +6,14 @@ seconds given by the caller, ``random`` returns numbers in [0, 1). The rules are
 failure; after the loss of a settled link the server that was open last, then the next, then the rest; after the whole
 pool failed ``warm-standby.retry-delay``; at a change of cluster a forced disconnection, a spread wait and a new random
 list. The machine never changes the cluster by itself. Every attempt and every wait has a generation: answers and
-timers of an older one are ignored and counted. What happens and what is done about it: ``link/standby_events.py``.
+timers of an older one are ignored and counted. What happens and what is done about it: ``standby_events.py``.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from stayline.link.pool import Assignment, Node, Random, ordered, refreshed
-from stayline.link.standby_events import (
+from stayline.link.machine.pool import Assignment, Node, Random, ordered, refreshed
+from stayline.link.machine.standby_events import (
     Action,
     Assigned,
     Connect,
@@ -32,7 +32,7 @@ from stayline.link.standby_events import (
     Wait,
     Woke,
 )
-from stayline.link.standby_view import (
+from stayline.link.machine.standby_view import (
     LEAST_PAUSE,
     SETTLED_SECONDS,
     STABLE_SECONDS,

@@ -20,7 +20,7 @@ from stayline.domain.topology import (
     EffectiveOption,
 )
 from stayline.domain.topology import Node as Server
-from stayline.link.pool import Node, Pool
+from stayline.link.machine.pool import Node, Pool
 
 RETRY_DELAY = "warm-standby.retry-delay"
 RECONNECT_RANGE = "warm-standby.reconnection-random-delay-range"
@@ -71,7 +71,7 @@ class PairPlan:
     ``nodes`` in their order, each with the site that it is tagged with. ``enabled`` false: one pair. True: those of
     ``preferred`` first, those of ``peer`` after the former have been lost for ``timeout`` seconds. ``needed``: where
     no server carries either site, that is said and all are used as one pair. Delays as those of a
-    :class:`~stayline.link.pool.Pool`.
+    :class:`~stayline.link.machine.pool.Pool`.
     """
 
     nodes: tuple[Node, ...]

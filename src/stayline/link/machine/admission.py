@@ -10,8 +10,8 @@ import itertools
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from stayline.link.admission_lane import Lane, Waiter
-from stayline.link.setup_cost import SetupCost
+from stayline.link.machine.admission_lane import Lane, Waiter
+from stayline.link.machine.setup_cost import SetupCost
 
 LOGIN_SHARE = 0.6
 """Part of what was measured that logins may take, when no rate is configured."""
