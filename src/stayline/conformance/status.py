@@ -4,30 +4,20 @@ The servers of a case see what a client does; what it knows and shows to its age
 that prints no such lines can still be judged by everything else.
 """
 
-import enum
-
 import msgspec
 
+from stayline.workspace.status import LinkState, SessionState
 
-class LinkState(enum.StrEnum):
-    """State of one link."""
-
-    STOPPED = "stopped"
-    BLOCKED = "blocked"
-    WAITING = "waiting"
-    CONNECTING = "connecting"
-    HELD = "held"
-    UP = "up"
-
-
-class SessionState(enum.StrEnum):
-    """State of the agent's session. ``restricted``: it was confirmed, and is not at the moment."""
-
-    NONE = "none"
-    OPENING = "opening"
-    CONFIRMED = "confirmed"
-    RESTRICTED = "restricted"
-    OVER = "over"
+__all__ = [
+    "ChoiceStatus",
+    "ClientStatus",
+    "ConfigurationStatus",
+    "LinkState",
+    "LinkStatus",
+    "SessionState",
+    "SessionStatus",
+    "read_line",
+]
 
 
 class ChoiceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
