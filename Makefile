@@ -13,7 +13,7 @@ run: env
 test:
 	@$(PYTHON) scripts/setup.py test
 	@$(MAKE) --no-print-directory static
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
 # The fast loop: no database, no process, no browser.
 check:
