@@ -96,9 +96,15 @@ def _with_next(
     elif link.application:
         following, at = "The next server is being tried; nothing you typed is lost.", 0.0
     else:
-        following, at = "It goes on by itself as soon as the configuration allows it.", 0.0
+        following, at = _until_mended(link), 0.0
     detail = _detail(link)
     return Banner(kind=kind, text=text, since=since, next=following, next_at=at, detail=detail, turn=turn)
+
+
+def _until_mended(link: LinkView) -> str:
+    """Only the configuration can help: an agent cannot, but knows whom to tell, and where the reason stands."""
+    ends = "It goes on by itself as soon as the configuration allows it."
+    return f"Tell your administrator; the reason shows when you point here. {ends}" if link.why else ends
 
 
 def _detail(link: LinkView) -> str:
