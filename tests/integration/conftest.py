@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import socket
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -17,6 +16,7 @@ from stayline.control.postgres import NodeTls, PostgresConfig, PostgresNode
 from stayline.control.postgres.config import create_passwords
 from stayline.domain.errors import RefusedError
 from stayline.link.authority import create_authority, issue
+from tests.ports import free_port
 
 T = TypeVar("T")
 
@@ -53,23 +53,6 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], timeout: float 
             if holds if isinstance(holds, bool) else await holds:
                 return
             await asyncio.sleep(0.01)
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on at this moment, outside the range the kernel gives to clients."""
-    for port in range(20_000 + os.getpid() % 10_000, 32_000):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            if port not in _given:
-                _given.add(port)
-                return port
-    raise RuntimeError("no free port")
-
-
-_given: set[int] = set()
 
 
 def node_config(base: Path, site: str, peer: str, **changes: Any) -> PostgresConfig:

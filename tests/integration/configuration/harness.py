@@ -20,7 +20,7 @@ from stayline.link.tokens import create_signing_keys
 from stayline.servers.configuration.server import ConfigurationServer
 from stayline.servers.process import ServerProcess
 from stayline.store.configuration import provision
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 
 SAMPLE = Path(__file__).parents[3] / "examples" / "two-sites.toml"
 SITE_OPTION = "disaster-recovery.eservices-site"

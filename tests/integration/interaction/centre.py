@@ -41,8 +41,9 @@ from stayline.servers.core import CoreServer, Ending
 from stayline.servers.interaction import PAIR
 from stayline.servers.interaction.service import InteractionService
 from stayline.servers.process import ServerProcess
+from tests.ports import free_port
 
-from ..conftest import SITE, free_port
+from ..conftest import SITE
 
 T = TypeVar("T")
 IXN = ("Ixn_1", "Ixn_2")

@@ -20,8 +20,9 @@ from stayline.control.postgres.postmaster import lingering
 from stayline.control.postgres.programs import find_programs
 from stayline.domain.errors import RefusedError
 from stayline.link.messages.control import DatabaseRole
-from tests.integration.conftest import discard, free_port, node_config, until
+from tests.integration.conftest import discard, node_config, until
 from tests.integration.postgres.sites import session
+from tests.ports import free_port
 
 pytestmark = pytest.mark.postgres
 

@@ -12,6 +12,7 @@ from stayline.control.postgres.keeper import ReplicationKeeper
 from stayline.control.postgres.postmaster import lingering
 from stayline.domain.replication import Phase
 from stayline.link.messages.control import DatabaseRole, ReplicationMode
+from stayline.store.database import LOST
 from tests.integration.conftest import until
 from tests.integration.postgres.sites import in_time, kept, order, session, two_sites
 
@@ -166,7 +167,7 @@ def test_promoted_replica_has_every_acknowledged_write(tmp_path: Path) -> None:
                         for n in range(first, first + 100_000):
                             await own.execute("INSERT INTO t VALUES ($1)", n)
                             acknowledged.add(n)
-                    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    except (asyncpg.PostgresError, *LOST):
                         return
 
             writers = [asyncio.create_task(write(k * 100_000)) for k in range(4)]

@@ -26,7 +26,7 @@ from stayline.link.messages.envelope import Hello, Identity
 from stayline.link.peer import BaseHandler, Handler, Peer
 from stayline.link.tokens import Grant, TokenSigner, create_signing_keys
 from stayline.link.transport import Endpoint, connect
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 
 SITE = "Site_A"
 TENANT = "Environment"

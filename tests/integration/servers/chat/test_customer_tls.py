@@ -22,8 +22,9 @@ from stayline.servers.chat.protection import LOOK_SECONDS, Protection
 from stayline.servers.chat.sessions import Sessions
 from stayline.servers.chat.starts import StartLimit
 from stayline.servers.chat.web import CustomerWeb, WebSettings
-from tests.integration.conftest import Database, free_port
+from tests.integration.conftest import Database
 from tests.integration.servers.chat.rig import Rig, eventually, running
+from tests.ports import free_port
 
 PING = '{"type":"ping"}'
 

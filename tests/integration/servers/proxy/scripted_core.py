@@ -1,7 +1,6 @@
 """A core that does what the tests say, behind real sockets; and the bench that puts a proxy in front of two of them."""
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -39,20 +38,13 @@ from stayline.link.transport import Endpoint, Listener, connect
 from stayline.servers.process import ServerProcess
 from stayline.servers.proxy.profile import profile_of
 from stayline.servers.proxy.server import Proxy
+from tests.ports import free_port
 
 HOST = "127.0.0.1"
 CORE_TYPE = {
     ApplicationType.INTERACTION_SERVER_PROXY: ApplicationType.INTERACTION_SERVER,
     ApplicationType.CONTACT_SERVER_PROXY: ApplicationType.CONTACT_SERVER,
 }
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind((HOST, 0))
-        return int(taken.getsockname()[1])
 
 
 @dataclass

@@ -23,11 +23,11 @@ from tests.integration.servers.proxy.scripted_core import (
     World,
     bench,
     cores_of,
-    free_port,
     furnish,
     objects,
 )
 from tests.integration.servers.proxy.steps import login, primary, refused_port, run
+from tests.ports import free_port
 
 
 def test_it_listens_only_while_the_core_has_a_primary(tmp_path: Path) -> None:
