@@ -72,7 +72,7 @@ def node_config(base: Path, site: str, peer: str, **changes: Any) -> PostgresCon
         "site": site,
         "directory": base / site / "database",
         "host": "127.0.0.1",
-        "port": free_port(),
+        "port": changes.get("port") or free_port(),
         "peer_site": peer,
         "peer_names": (f"DB_{peer}",),
         "tls": NodeTls(tls.ca, tls.cert, tls.key),
