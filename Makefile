@@ -13,7 +13,12 @@ run: env
 test:
 	@$(PYTHON) scripts/setup.py test
 	@$(MAKE) --no-print-directory static
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
+ifeq ($(ARGS),)
+	@$(BIN)/python -m pytest -n auto --dist worksteal tests/unit tests/property
+	@$(BIN)/python -m pytest tests/integration tests/browser tests/drills
+else
+	@$(BIN)/python -m pytest $(ARGS)
+endif
 
 # The fast loop: no database, no process, no browser.
 check:

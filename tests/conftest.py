@@ -1,9 +1,4 @@
-"""The order of a whole run, and what of it may run side by side.
-
-What is quick and pure comes first and whole sites last, so that a fault is seen early. With several workers (`-n`) the
-tests of one file stay together, because they share what is expensive to start; everything that starts whole sites,
-browsers or networks forms one group, so that never two of those compete for the machine.
-"""
+"""The order of a whole run: what is quick and pure first, whole sites last, so that a fault is seen early."""
 
 from pathlib import Path
 
@@ -11,21 +6,9 @@ import pytest
 
 ROOMS = ("unit", "property", "integration", "browser", "drills")
 
-LARGE = frozenset(
-    {
-        "browser",
-        "drills",
-        "integration/lab",
-        "integration/network",
-        "integration/conformance",
-        "integration/postgres",
-    }
-)
-"""Rooms of which one test at a time runs."""
 
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Sort by room; inside a room the order stays as collected. Name the group of each test."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort by room; inside a room the order stays as collected."""
     here = Path(__file__).parent
 
     def room(item: pytest.Item) -> int:
@@ -33,9 +16,3 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return ROOMS.index(name) if name in ROOMS else len(ROOMS)
 
     items.sort(key=room)
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        parts = item.path.relative_to(here).parts
-        large = LARGE & {parts[0], "/".join(parts[:2])}
-        item.add_marker(pytest.mark.xdist_group("large" if large else "/".join(parts)))
