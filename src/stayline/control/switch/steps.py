@@ -270,7 +270,10 @@ async def option(run: Run) -> Outcome:
         where = "is not set anywhere, so Workspaces take the first available cluster"
         if holders:
             where = f"names {run.target} already"
-        return Outcome(evidence=f"the option {where}", facts={"option_at": str(time.time())})
+        # After a crash behind the commit the step comes here: what it wrote says how long agents may take.
+        written_before = [found.option(SECTION, SPREAD_OPTION, "0") for found, _ in holders]
+        facts = {"option_at": str(time.time()), "spread": max(written_before, key=float, default="0")}
+        return Outcome(evidence=f"the option {where}", facts=facts)
     agents, cost = int(run.facts.get("agents_before", "0")), float(run.facts.get(SETUP_SECONDS, "0"))
     status = await run.new.status()
     # A site that is lost has told nobody how many come: the core that took over knows whose sessions it has.

@@ -109,10 +109,12 @@ def test_the_window_is_written_beside_the_site_on_each_object_in_one_change() ->
 def test_done_again_after_a_crash_it_changes_nothing() -> None:
     centre = FakeCentre([holder(ObjectType.APPLICATION, "Workspace", "Site_A")])
     run = run_of(centre, host(), TARGET)
-    asyncio.run(option(run))
+    run.facts = {"agents_before": "1000", "setup_seconds": "0.02"}
+    first = asyncio.run(option(run))
     again = asyncio.run(option(run))
     assert len(centre.changes) == 1
     assert again.evidence == "the option names Site_B already"
+    assert again.facts["spread"] == first.facts["spread"] == "12", "agents take that long all the same"
 
 
 def test_who_comes_from_a_lost_site_is_counted_by_the_core_that_took_over() -> None:
