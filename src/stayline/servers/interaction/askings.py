@@ -28,9 +28,12 @@ class Askings:
         newest = self._newest.get((session, workspace), 0.0)
         if not asked_at or not 0.0 < newest - asked_at < HELD_UP_SECONDS:
             return None
+        # Retryable for a Workspace whose clock was set back by less than that: it is heard when its clock is there.
         return Refusal(
             code="session.superseded",
             reason=f"This Workspace asked for the session again {newest - asked_at:.3f} s later, on another link.",
+            retryable=True,
+            retry_after=round(newest - asked_at + 0.001, 3),
         )
 
     def note(self, session: str, workspace: str, asked_at: float, open_sessions: int) -> None:

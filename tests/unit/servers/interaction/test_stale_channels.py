@@ -160,6 +160,16 @@ def test_a_later_one_or_one_of_another_clock_is_heard(workspace: str, asked_at: 
     assert askings.objection("s1", workspace, asked_at) is None
 
 
+def test_a_clock_that_was_set_back_a_little_shuts_nobody_out() -> None:
+    askings = Askings()
+    askings.note("s1", "w", 101.0, 1)
+    objection = askings.objection("s1", "w", 90.0)
+    assert objection is not None
+    assert objection.retryable
+    assert objection.retry_after is not None
+    assert askings.objection("s1", "w", 90.0 + objection.retry_after) is None
+
+
 def test_what_is_remembered_is_bounded() -> None:
     askings = Askings()
     for number in range(5_000):
